@@ -1,0 +1,1 @@
+"""Trained, honestly evaluated, comparable classifiers of the NIH malaria cell images."""

@@ -1,0 +1,227 @@
+"""The checked view on the zip of cell images: which cells it holds, and their bytes."""
+
+import io
+import re
+import stat
+import struct
+import zipfile
+import zlib
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import ZipFile, ZipInfo
+
+from PIL import Image
+
+from malaria.errors import MalariaError
+from malaria.layout import FOLDERS, ROOT, SYNTHETIC, THUMBS
+
+# Largest in the data: 394 px and 33 kB. The limits only keep crafted files out of memory.
+MAX_SIDE = 2000
+MAX_ENTRY_BYTES = 4 << 20
+
+# Between the patient and _IMG_ the makers wrote P61ThinF, BP2_thinF, thin_Original_Motic and more.
+_NAME = re.compile(r"(C[1-9]\d*)\w*?_IMG_(\w+?)_cell_\d+\.png", re.ASCII)
+_PNG_START = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
+_HEADER_BYTES = 33
+_RGB = 2
+_COLOUR_TYPES = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGB with alpha"}
+_CONVERT = 'convert it with Pillow, Image.open(path).convert("RGB").save(path), and zip it again'
+_UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell image, as its name in the zip tells it.
+
+    cell_id: file name without .png; entry: full name in the zip; label: 1 parasitized, 0
+    uninfected; patient: C47; slide: the official slide id; photo: date and time of the
+    photograph, unique within the slide.
+    """
+
+    cell_id: str
+    entry: str
+    label: int
+    patient: str
+    slide: str
+    photo: str
+
+
+def open_archive(path: Path) -> ZipFile:
+    """Return the zip, open for reading; use it in a `with`.
+
+    Raises MalariaError when the file is missing, is no zip or has a damaged table of contents.
+    """
+    if not path.is_file():
+        raise MalariaError(
+            f"{path} is missing; make it with `uv run dvc repro fetch` or correct the path."
+        )
+    try:
+        return ZipFile(path)
+    except (*_UNREADABLE, ValueError, struct.error) as error:
+        raise MalariaError(
+            f"{path} is not readable as a zip ({error}); delete it and make it again "
+            "with `uv run dvc repro fetch`, or correct the path."
+        ) from None
+
+
+def describe(archive: ZipFile) -> str:
+    """Return what the cells are: 'synthetic smears' where the zip's comment says so."""
+    return SYNTHETIC if archive.comment == SYNTHETIC.encode() else "real cells"
+
+
+def list_cells(archive: ZipFile) -> list[Cell]:
+    """Return every cell of the zip, sorted by file name.
+
+    Raises MalariaError for a zip that is not in the official layout; except Thumbs.db in a
+    class folder, no file is passed over.
+    """
+    cells = [
+        _cell(archive, info) for info in archive.infolist() if not _is_passed_over(archive, info)
+    ]
+    for folder, label in FOLDERS.items():
+        if not any(cell.label == label for cell in cells):
+            raise MalariaError(
+                f"{archive.filename} has no cell in {folder}, and both classes are needed; "
+                "use the official zip, or make one in its layout."
+            )
+    for cell_id, count in Counter(cell.cell_id for cell in cells).items():
+        if count > 1:
+            entries = " and ".join(repr(cell.entry) for cell in cells if cell.cell_id == cell_id)
+            raise MalariaError(
+                f"{archive.filename} has the file name {cell_id}.png more than once ({entries}); "
+                "a name stands for one cell: delete or rename the others."
+            )
+    return sorted(cells, key=lambda cell: cell.cell_id + ".png")
+
+
+def png_size(archive: ZipFile, cell: Cell) -> tuple[int, int]:
+    """Return width and height in pixels, from the first bytes of the PNG.
+
+    Raises MalariaError when it is no PNG, not 8-bit RGB, or 0 or more than 2000 px a side.
+    """
+    return _size_in_header(_read(archive, cell.entry, _HEADER_BYTES), cell.entry)
+
+
+def read_entry(archive: ZipFile, cell: Cell) -> bytes:
+    """Return the bytes of one PNG, checked against the CRC in the zip.
+
+    Raises MalariaError when they are damaged.
+    """
+    return _read(archive, cell.entry)
+
+
+def decode(content: bytes, name: str) -> Image.Image:
+    """Return the image in the bytes of a PNG, decoded, in mode RGB; `name` is for the message.
+
+    Raises MalariaError when it is truncated, damaged, or not what `png_size` accepts.
+    """
+    _size_in_header(content[:_HEADER_BYTES], name)
+    try:
+        # Pillow's decoder does not look at the checksums of the pixel data, its verify does.
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+            image.verify()
+        image = Image.open(io.BytesIO(content), formats=["PNG"])
+        image.load()
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:
+        raise MalariaError(
+            f"{name!r} does not decode ({error}); replace it by the original PNG and zip again."
+        ) from None
+    return image
+
+
+def _is_passed_over(archive: ZipFile, info: ZipInfo) -> bool:
+    """Tell whether an entry is a known folder or Thumbs.db; refuse what no zip should have."""
+    # zipfile rewrites some names (NUL bytes, backslashes on Windows); judge the written one.
+    name = info.orig_filename
+    if (
+        name != info.filename
+        or "\\" in name
+        or name.startswith("/")
+        or re.match(r"[A-Za-z]:", name)
+        or ".." in name.split("/")
+    ):
+        raise _fault(
+            archive, name, "has an unsafe name, which may lead out of the folder; do not use it"
+        )
+    if stat.S_ISLNK(info.external_attr >> 16):
+        raise _fault(archive, name, "is a symbolic link; zip the file itself")
+    if info.flag_bits & 1:
+        raise _fault(archive, name, "is encrypted; zip it without a password")
+    if info.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+        raise _fault(archive, name, "is neither stored nor deflated; zip it with deflate")
+    if name.startswith(ROOT + ROOT):
+        raise _fault(
+            archive,
+            name,
+            "lies in a second cell_images folder, as in the copy on Kaggle; use the official "
+            "zip, or unpack this one and zip the innermost cell_images folder alone",
+        )
+    return name == ROOT or name in FOLDERS or name in {f"{folder}{THUMBS}" for folder in FOLDERS}
+
+
+def _cell(archive: ZipFile, info: ZipInfo) -> Cell:
+    entry = info.filename
+    folder, file_name = entry[: entry.rfind("/") + 1], entry[entry.rfind("/") + 1 :]
+    if folder not in FOLDERS or not file_name.endswith(".png"):
+        raise _fault(
+            archive,
+            entry,
+            f"has no place in it: only PNG files and {THUMBS} in {' and '.join(FOLDERS)} (in "
+            "this very spelling) may be there; use the official zip, or remove or move the entry",
+        )
+    match = _NAME.fullmatch(file_name)
+    if match is None:
+        raise _fault(
+            archive,
+            entry,
+            "has not the form C100P61ThinF_IMG_20150918_144104_cell_162.png, which tells patient "
+            "and slide; rename or remove it",
+        )
+    if info.file_size > MAX_ENTRY_BYTES:
+        raise _fault(
+            archive,
+            entry,
+            f"declares {info.file_size} bytes, more than the {MAX_ENTRY_BYTES} that a cell may "
+            "have; remove it",
+        )
+    return Cell(
+        cell_id=file_name.removesuffix(".png"),
+        entry=entry,
+        label=FOLDERS[folder],
+        patient=match[1],
+        slide=file_name.split("_IMG")[0],
+        photo=match[2],
+    )
+
+
+def _fault(archive: ZipFile, entry: str, text: str) -> MalariaError:
+    return MalariaError(f"{archive.filename}: the entry {entry!r} {text}.")
+
+
+def _read(archive: ZipFile, entry: str, count: int = -1) -> bytes:
+    try:
+        with archive.open(entry) as file:
+            return file.read(count)
+    except _UNREADABLE as error:
+        raise _fault(
+            archive, entry, f"cannot be read ({error}); delete the zip and fetch it again"
+        ) from None
+
+
+def _size_in_header(header: bytes, name: str) -> tuple[int, int]:
+    """Return width and height from the first 33 bytes of a PNG: signature and IHDR chunk."""
+    if len(header) < _HEADER_BYTES or not header.startswith(_PNG_START):
+        raise MalariaError(f"{name!r} is not a PNG; replace it by one or remove it.")
+    if zlib.crc32(header[12:29]) != int.from_bytes(header[29:33], "big"):
+        raise MalariaError(f"{name!r} has a damaged PNG header; replace it by the original PNG.")
+    width, height, depth, colour = struct.unpack(">IIBB", header[16:26])
+    if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
+        raise MalariaError(
+            f"{name!r} is {width} x {height} px, but a cell has 1 to {MAX_SIDE} px a side; "
+            "crop it to one cell or remove it."
+        )
+    if depth != 8 or colour != _RGB:
+        kind = _COLOUR_TYPES.get(colour, f"colour type {colour}")
+        raise MalariaError(f"{name!r} is {depth}-bit {kind}, not 8-bit RGB; {_CONVERT}.")
+    return width, height

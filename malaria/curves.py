@@ -1,0 +1,40 @@
+"""Plot data that `dvc plots` draws: curves of one split as small tables."""
+
+import numpy as np
+import pandas as pd
+from sklearn import metrics as sk
+from sklearn.calibration import calibration_curve
+
+from malaria.metrics import DIGITS
+
+CURVE_POINTS = 300
+CALIBRATION_BINS = 10
+NAMES = {0: "uninfected", 1: "parasitized"}
+
+
+def compute_curves(predictions: pd.DataFrame, threshold: float) -> dict[str, pd.DataFrame]:
+    """Return the tables roc, pr, calibration and confusion of one split's predictions."""
+    label = predictions["label"].to_numpy()
+    probability = predictions["probability"].to_numpy()
+    fpr, tpr, _ = sk.roc_curve(label, probability)
+    precision, recall, _ = sk.precision_recall_curve(label, probability)
+    observed, predicted = calibration_curve(
+        label, probability, n_bins=CALIBRATION_BINS, strategy="quantile"
+    )
+    called = (probability >= threshold).astype(int)
+    tables = {
+        "roc": _thinned(pd.DataFrame({"fpr": fpr, "tpr": tpr})),
+        "pr": _thinned(pd.DataFrame({"recall": recall[::-1], "precision": precision[::-1]})),
+        "calibration": pd.DataFrame({"predicted": predicted, "observed": observed}),
+        "confusion": pd.DataFrame(
+            {"actual": pd.Series(label).map(NAMES), "called": pd.Series(called).map(NAMES)}
+        ),
+    }
+    return {name: table.round(DIGITS) for name, table in tables.items()}
+
+
+def _thinned(curve: pd.DataFrame) -> pd.DataFrame:
+    """Keep evenly spaced points, both ends among them, so the file stays small."""
+    if len(curve) <= CURVE_POINTS:
+        return curve
+    return curve.iloc[np.linspace(0, len(curve) - 1, CURVE_POINTS).round().astype(int)]

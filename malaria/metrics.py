@@ -1,0 +1,72 @@
+"""What the predictions of one split are worth, computed from predictions.csv alone."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn import metrics as sk
+
+PREDICTION_COLUMNS = ["cell_id", "patient", "split", "label", "logit", "probability"]
+DIGITS = 6
+
+
+def write_predictions(predictions: pd.DataFrame, path: Path) -> None:
+    """Write one row a cell; logit and probability with 6 digits after the point."""
+    predictions[PREDICTION_COLUMNS].to_csv(
+        path, index=False, float_format=f"%.{DIGITS}f", lineterminator="\n"
+    )
+
+
+def read_predictions(path: Path) -> pd.DataFrame:
+    """Return the predictions as written, so that every number follows from the file."""
+    return pd.read_csv(path, dtype={"cell_id": "string", "patient": "string", "split": "string"})
+
+
+def choose_threshold(label: np.ndarray, probability: np.ndarray, rule: str) -> float:
+    """Return the probability from which on a cell is called parasitized, by the rule.
+
+    `fixed_0.5`; `youden` (largest sensitivity + specificity - 1; Youden 1950, Cancer 3:32);
+    `sensitivity_0.95` and `specificity_0.95` (the best of the other that keeps .95 of this
+    one). Candidates are the probabilities that occur; among equals the one nearest .5 is
+    taken. Give it validation cells only.
+    """
+    if rule == "fixed_0.5":
+        return 0.5
+    fpr, tpr, candidates = sk.roc_curve(label, probability, drop_intermediate=False)
+    fpr, tpr, candidates = fpr[1:], tpr[1:], candidates[1:]  # the first calls no cell at all
+    if rule == "youden":
+        score = tpr - fpr
+    elif rule == "sensitivity_0.95":
+        score = np.where(tpr >= 0.95, 1 - fpr, -1)
+    else:
+        score = np.where(1 - fpr >= 0.95, tpr, -1)
+    best = np.flatnonzero(np.isclose(score, score.max(), rtol=0, atol=1e-12))
+    return round(float(candidates[best[np.abs(candidates[best] - 0.5).argmin()]]), DIGITS)
+
+
+def compute_metrics(predictions: pd.DataFrame, threshold: float) -> dict[str, float | int]:
+    """Return the metrics of one split at `threshold`; 'parasitized' is the positive class.
+
+    A cell is called parasitized when its probability is at least the threshold.
+    """
+    label = predictions["label"].to_numpy()
+    probability = predictions["probability"].to_numpy()
+    called = (probability >= threshold).astype(int)
+    values = {
+        "accuracy": sk.accuracy_score(label, called),
+        "sensitivity": sk.recall_score(label, called),
+        "specificity": sk.recall_score(label, called, pos_label=0),
+        "precision": sk.precision_score(label, called, zero_division=0),
+        "f1": sk.f1_score(label, called),
+        "mcc": sk.matthews_corrcoef(label, called),
+        "roc_auc": sk.roc_auc_score(label, probability),
+        "pr_auc": sk.average_precision_score(label, probability),
+        "log_loss": sk.log_loss(label, probability),
+        "brier": sk.brier_score_loss(label, probability),
+    }
+    return {
+        "n_cells": len(predictions),
+        "n_patients": predictions["patient"].nunique(),
+        "threshold": threshold,
+        **{name: round(float(value), DIGITS) for name, value in values.items()},
+    }

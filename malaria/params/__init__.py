@@ -1,0 +1,1 @@
+"""One frozen, strict model for each section of params.yaml."""

@@ -1,0 +1,132 @@
+"""What dvc.yaml and dvc.lock say of the pipeline, and the identity of an experiment.
+
+Reads the files alone; no DVC is needed. Paths are given relative to the repository, in
+POSIX form, whichever folder the pipeline lies in.
+"""
+
+import hashlib
+import json
+import os
+import posixpath
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from malaria.errors import MalariaError
+from malaria.params.base import read_yaml
+from malaria.params.study import REPO
+
+LOCK = "dvc.lock"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of dvc.yaml, its paths relative to the pipeline's folder."""
+
+    name: str
+    params: list[str]  # sections of params.yaml
+    deps: list[str]
+    outs: list[str]
+
+
+def read_stages(folder: Path, repo: str) -> dict[str, Stage]:
+    """Return the stages of `folder`/dvc.yaml, `${repo}` filled in."""
+    stages = read_yaml(folder / "dvc.yaml")["stages"]
+    return {
+        name: Stage(
+            name=name,
+            params=[_only_key(param) for param in stage.get("params", [])],
+            deps=[dep.replace("${repo}", repo) for dep in stage["deps"]],
+            outs=[
+                _only_key(out)
+                for kind in ("outs", "metrics", "plots")
+                for out in stage.get(kind, [])
+            ],
+        )
+        for name, stage in stages.items()
+    }
+
+
+def code_of(stage: Stage, stages: Iterable[Stage]) -> list[str]:
+    """Return the stage's deps that no stage makes: its code."""
+    made = {out for other in stages for out in other.outs}
+    return [dep for dep in stage.deps if dep not in made]
+
+
+def identity(folder: Path, params: dict[str, Any]) -> str:
+    """Return the identity of the experiment that `folder` would run now.
+
+    It is the SHA-256 of the params of all stages and the md5s of their code, so it is known
+    before the first stage runs. `params` is the content of params.yaml.
+    """
+    repo = params[REPO]
+    stages = read_stages(folder, repo)
+    return _digest(
+        {
+            stage.name: {
+                "params": {section: params[section] for section in stage.params},
+                "code": {
+                    _in_repo(path, repo): md5(folder / path)
+                    for path in code_of(stage, stages.values())
+                },
+            }
+            for stage in stages.values()
+        }
+    )
+
+
+def identity_of_lock(folder: Path, repo: str) -> str:
+    """Return the identity of the experiment that `folder`/dvc.lock records, whole."""
+    locked = read_yaml(folder / LOCK)["stages"]
+    made = {out["path"] for stage in locked.values() for out in stage.get("outs", [])}
+    return _digest(
+        {
+            name: {
+                "params": next(iter(stage.get("params", {"": {}}).values())),
+                "code": {
+                    _in_repo(dep["path"], repo): dep["md5"]
+                    for dep in stage["deps"]
+                    if dep["path"] not in made
+                },
+            }
+            for name, stage in locked.items()
+        }
+    )
+
+
+def locked_hashes(folder: Path) -> dict[str, str]:
+    """Return the md5 of every output that `folder`/dvc.lock records, by its path there."""
+    if not (folder / LOCK).exists():
+        return {}
+    stages = read_yaml(folder / LOCK).get("stages", {})
+    return {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", [])}
+
+
+def md5(path: Path) -> str:
+    """Return the MD5 of a file, as dvc.lock gives it."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "md5").hexdigest()
+    except OSError as error:
+        raise MalariaError(
+            f"{path} cannot be read ({error.strerror}); dvc.yaml names it."
+        ) from None
+
+
+def in_repo(path: str, folder: Path, root: Path) -> str:
+    """Return a path of the pipeline's folder relative to the repository's root."""
+    return Path(os.path.relpath((folder / path).resolve(), root.resolve())).as_posix()
+
+
+def _in_repo(path: str, repo: str) -> str:
+    # Code lies at ${repo}/..., so what follows `repo` is its place in the repository.
+    return posixpath.relpath(path, repo)
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _only_key(entry: str | dict[str, Any]) -> str:
+    return entry if isinstance(entry, str) else next(iter(entry))

@@ -1,0 +1,99 @@
+"""What surrounds every stage: its run in MLflow, and errors told in one sentence."""
+
+import os
+import signal
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from malaria.errors import MalariaError
+from malaria.params.study import REPO, flatten, load_study
+from malaria.pipeline import (
+    Stage,
+    code_of,
+    identity,
+    in_repo,
+    locked_hashes,
+    md5,
+    read_stages,
+)
+from malaria.tracking import Context, StageRun
+
+# What the pipeline itself writes does not make a tree dirty.
+NOT_DIRT = (":!*dvc.lock", ":!*.gitignore", ":!*/reports/*", ":!reports/*")
+INTERRUPTED = 130
+
+
+def run_stage(name: str, main: Callable[[StageRun], None]) -> None:
+    """Run `main` in the pipeline's folder as stage `name`, logged as a run of its own.
+
+    A MalariaError is printed without traceback and exits with 1; any error closes the run
+    as FAILED, an interrupt as KILLED.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        params = load_study()
+        folder = Path.cwd()
+        stage = read_stages(folder, params[REPO])[name]
+        run = StageRun(_context(stage, folder, params))
+    except MalariaError as error:
+        sys.exit(f"{name}: {error}")
+    try:
+        main(run)
+        root = (folder / params[REPO]).resolve()
+        outs = {in_repo(out, folder, root): folder / out for out in stage.outs}
+        run.finish(outs, {path: md5(out) for path, out in outs.items()})
+    except MalariaError as error:
+        run.fail(str(error), traceback.format_exc())
+        sys.exit(f"{name}: {error}")
+    except KeyboardInterrupt:
+        run.fail("interrupted", traceback.format_exc(), status="KILLED")
+        sys.exit(INTERRUPTED)
+    except BaseException as error:
+        run.fail(f"{type(error).__name__}: {error}", traceback.format_exc())
+        raise
+
+
+def _interrupt(signum: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _context(stage: Stage, folder: Path, params: Mapping[str, Any]) -> Context:
+    checkout = (folder / params[REPO]).resolve()
+    stages = read_stages(folder, params[REPO]).values()
+    code = code_of(stage, stages)
+    locked = locked_hashes(folder)
+    sections = {section for other in stages for section in other.params}
+    digest = identity(folder, dict(params))
+    experiment_name = os.environ.get("DVC_EXP_NAME")
+    return Context(
+        stage=stage.name,
+        folder=in_repo(".", folder, checkout),
+        # In a temporary checkout, DVC_ROOT still names the main repository.
+        root=Path(os.environ.get("DVC_ROOT") or checkout),
+        experiment=params["mlflow"]["experiment"],
+        identity=digest,
+        params=flatten({section: params[section] for section in params if section in sections}),
+        stage_params=flatten({section: params[section] for section in stage.params}),
+        code={in_repo(dep, folder, checkout): md5(folder / dep) for dep in code},
+        data={
+            in_repo(dep, folder, checkout): locked.get(dep) or md5(folder / dep)
+            for dep in stage.deps
+            if dep not in code
+        },
+        commit=_git(folder, "rev-parse", "HEAD") or "none",
+        dirty=bool(_git(folder, "status", "--porcelain", "--", f"{checkout}", *NOT_DIRT)),
+        dvc_experiment=experiment_name,
+        title=f"{params['train']['model']} {experiment_name or digest[:8]}",
+    )
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    """Return what git prints, or nothing outside a Git checkout."""
+    result = subprocess.run(
+        ["git", *arguments], cwd=folder, capture_output=True, text=True, check=False
+    )
+    return result.stdout.strip() if result.returncode == 0 else ""

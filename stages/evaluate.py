@@ -1,0 +1,78 @@
+"""evaluate: predictions of val and test cells, and everything that follows from them."""
+
+import startup  # noqa: F401
+import startup_keras  # noqa: F401
+
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+
+from malaria.cells import describe_data, open_images, read_cells
+from malaria.curves import compute_curves
+from malaria.figures import draw_evaluation, draw_learning_curves
+from malaria.metrics import (
+    choose_threshold,
+    compute_metrics,
+    read_predictions,
+    write_predictions,
+)
+from malaria.params.base import load
+from malaria.params.evaluate import EvaluateParams
+from malaria.prediction import predict_logits, with_probabilities
+from malaria.stage import run_stage
+from malaria.tracking import StageRun
+
+CELLS = Path("data/cells.csv")
+IMAGES = Path("data/images.npy")
+ORDER = Path("data/images.json")
+MODEL = Path("models/model.keras")
+METRICS = Path("reports/metrics.json")
+PREDICTIONS = Path("reports/predictions.csv")
+PLOTS = Path("reports/plots")
+HISTORY = Path("reports/history.csv")
+SUMMARY = Path("reports/train.json")
+EVALUATION = Path("reports/evaluation.png")
+LEARNING = Path("reports/learning_curves.png")
+EVALUATED = ("val", "test")
+
+
+def main(run: StageRun) -> None:
+    params = load(EvaluateParams)
+    table = read_cells(CELLS)
+    images = open_images(IMAGES, ORDER, table)
+    model = keras.models.load_model(MODEL)
+
+    rows = np.flatnonzero(table["split"].isin(EVALUATED))
+    evaluated = table.iloc[rows].assign(logit=predict_logits(model, images, rows))
+    PLOTS.mkdir(parents=True, exist_ok=True)
+    write_predictions(with_probabilities(evaluated), PREDICTIONS)
+
+    predictions = read_predictions(PREDICTIONS)  # numbers follow from the file as written
+    splits = {name: predictions[predictions["split"] == name] for name in EVALUATED}
+    val = splits["val"]
+    threshold = choose_threshold(
+        val["label"].to_numpy(), val["probability"].to_numpy(), params.threshold
+    )
+    metrics = {name: compute_metrics(split, threshold) for name, split in splits.items()}
+    METRICS.write_text(json.dumps(metrics, indent=2) + "\n")
+
+    curves = {name: compute_curves(split, threshold) for name, split in splits.items()}
+    for split, tables in curves.items():
+        for name, curve in tables.items():
+            curve.to_csv(PLOTS / f"{name}_{split}.csv", index=False, lineterminator="\n")
+    title = f"{model.name}, {images.shape[1]} px, {describe_data(ORDER, table)}"
+    draw_evaluation(curves, threshold, EVALUATION, title)
+    kept = json.loads(SUMMARY.read_text())["kept_epoch"]
+    draw_learning_curves(pd.read_csv(HISTORY), kept, LEARNING, title)
+
+    print(title)
+    for split, values in metrics.items():
+        run.headline({f"{split}.{name}": value for name, value in values.items()})
+        print(f"{split}: " + "  ".join(f"{name} {value:g}" for name, value in values.items()))
+
+
+if __name__ == "__main__":
+    run_stage("evaluate", main)

@@ -1,0 +1,50 @@
+"""split: the table of cells, each with its patient, size and split."""
+
+import startup  # noqa: F401
+
+from pathlib import Path
+
+import pandas as pd
+
+from malaria.archive import list_cells, open_archive, png_size
+from malaria.cells import write_cells
+from malaria.params.base import load
+from malaria.params.split import SplitParams
+from malaria.splitting import assign_splits
+from malaria.stage import run_stage
+from malaria.tracking import StageRun
+
+ZIP = Path("data/raw/cell_images.zip")
+CELLS = Path("data/cells.csv")
+
+
+def main(run: StageRun) -> None:
+    params = load(SplitParams)
+    with open_archive(ZIP) as archive:
+        cells = pd.DataFrame(
+            {
+                "cell_id": cell.cell_id,
+                "label": cell.label,
+                "patient": cell.patient,
+                "slide": cell.slide,
+                "photo": cell.photo,
+                "width": width,
+                "height": height,
+            }
+            for cell in list_cells(archive)
+            for width, height in [png_size(archive, cell)]
+        )
+    cells["split"] = assign_splits(cells, params)
+    write_cells(cells, CELLS)
+
+    for split, group in cells.groupby("split", sort=False):
+        counts = {
+            f"{split}.n_cells": len(group),
+            f"{split}.n_patients": group["patient"].nunique(),
+            f"{split}.n_parasitized": group["label"].sum(),
+        }
+        run.metrics(counts)
+
+
+if __name__ == "__main__":
+    run_stage("split", main)

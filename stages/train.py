@@ -1,0 +1,96 @@
+"""train: a model fitted to the train split, its epoch chosen on the val split."""
+
+import startup  # noqa: F401
+import startup_keras  # noqa: F401
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+
+from malaria import backend, models
+from malaria.cells import open_images, read_cells
+from malaria.modelfile import save_model
+from malaria.params.augment import AugmentParams
+from malaria.params.base import load
+from malaria.params.study import flatten
+from malaria.params.train import TrainParams
+from malaria.recipes import resolve
+from malaria.stage import run_stage
+from malaria.tracking import StageRun
+from malaria.training import Cells, train
+from malaria.weights import NONE, find_weights
+
+CELLS = Path("data/cells.csv")
+IMAGES = Path("data/images.npy")
+ORDER = Path("data/images.json")
+MODEL = Path("models/model.keras")
+HISTORY = Path("reports/history.csv")
+SUMMARY = Path("reports/train.json")
+HISTORY_DIGITS = 6
+
+
+def main(run: StageRun) -> None:
+    params = load(TrainParams)
+    recipe = resolve(params, load(AugmentParams))
+    table = read_cells(CELLS)
+    images = open_images(IMAGES, ORDER, table)
+    size = images.shape[1]
+
+    device = backend.prepare(params.device, params.precision, params.seed)
+    pretrained = models.ARCHITECTURES[params.model].pretrained
+    model = models.build(params.model, size, find_weights(params.weights) if pretrained else None)
+    resolved = {
+        "model": params.model,
+        "weights": params.weights if pretrained else "none",
+        "parameters": model.count_params(),
+        "size": size,
+        "device": device,
+        "backend": keras.backend.backend(),
+        "precision": params.precision,
+        "recipe": asdict(recipe),
+    }
+    run.params(flatten({"resolved": resolved}))
+    print(f"train: {params.model}, {model.count_params():,} parameters, on the {device}")
+    if not pretrained and params.weights != NONE:
+        print(f"train: {params.model} has no pre-trained body; train.weights is not used")
+    if size != recipe.published_size:
+        print(f"train: {size} px; the recipe was published at {recipe.published_size} px")
+
+    def on_epoch(row: dict[str, float]) -> None:
+        run.metrics(row, step=int(row["epoch"]))
+        print("  ".join(f"{name} {value:.4g}" for name, value in row.items()), flush=True)
+
+    start = time.perf_counter()
+    history, kept = train(
+        model,
+        Cells(
+            images,
+            table["label"].to_numpy(),
+            train=np.flatnonzero(table["split"] == "train"),
+            val=np.flatnonzero(table["split"] == "val"),
+        ),
+        recipe,
+        keep=params.keep,
+        seed=params.seed,
+        workspace=IMAGES.parent,
+        on_epoch=on_epoch,
+    )
+    run.metrics({"kept_epoch": kept, "seconds": time.perf_counter() - start})
+
+    MODEL.parent.mkdir(exist_ok=True)
+    HISTORY.parent.mkdir(exist_ok=True)
+    save_model(model, MODEL)
+    rows = pd.DataFrame(history).round(HISTORY_DIGITS)
+    rows.to_csv(HISTORY, index=False, lineterminator="\n")
+    best = {"kept_epoch": kept, "val_loss": round(history[kept - 1]["val_loss"], HISTORY_DIGITS)}
+    SUMMARY.write_text(json.dumps(resolved | best, indent=2) + "\n")
+    run.model(keras.models.load_model(MODEL), example=images[:1])
+
+
+if __name__ == "__main__":
+    run_stage("train", main)
