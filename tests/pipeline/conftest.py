@@ -1,0 +1,122 @@
+"""Checkouts of this repository in temporary folders, and one finished run of the tiny demo."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+REPO = Path(__file__).resolve().parents[2]
+# Small enough for the fast tier; every stage and every output is there all the same.
+TINY = {
+    "fetch": {"synthetic": {"infected_patients": 9, "healthy_patients": 6, "cells": 180}},
+    "preprocess": {"size": 24},
+    "train": {"epochs": 2, "batch_size": 32},
+}
+
+
+class Checkout:
+    """A Git checkout with a tiny demo, in which DVC runs as a user would run it."""
+
+    def __init__(self, root: Path, env: Mapping[str, str]) -> None:
+        self.root = root
+        self.demo = root / "demo"
+        self.env = dict(env)
+
+    def run(
+        self, *command: str, cwd: Path | None = None, check: bool = True, **env: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command at the root (or in `cwd`); its failure fails the test."""
+        result = subprocess.run(
+            command,
+            cwd=cwd or self.root,
+            env=self.env | env,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if check and result.returncode != 0:
+            pytest.fail(
+                f"{command} exited with {result.returncode}\n{result.stdout}{result.stderr}"
+            )
+        return result
+
+    def dvc(
+        self, *arguments: str, cwd: Path | None = None, check: bool = True, **env: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run DVC."""
+        return self.run(sys.executable, "-m", "dvc", *arguments, cwd=cwd, check=check, **env)
+
+    def copy(self, folder: Path) -> "Checkout":
+        """Return a copy with all data, cache and results, to be changed by one test."""
+        shutil.copytree(self.root, folder / "malaria")
+        return Checkout(folder / "malaria", self.env)
+
+    def commit(self, message: str) -> None:
+        """Commit everything that Git does not ignore."""
+        self.run("git", "add", "-A")
+        self.run("git", "commit", "-q", "--no-verify", "-m", message)
+
+
+NewCheckout = Callable[[str], Checkout]
+
+
+@pytest.fixture(scope="session")
+def new_checkout(tmp_path_factory: pytest.TempPathFactory) -> NewCheckout:
+    """Return a function that makes a fresh checkout of the files that Git would take."""
+    binaries = str(Path(sys.executable).parent)
+    env = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")} | {
+        "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
+        "DVC_NO_ANALYTICS": "1",
+        "GIT_AUTHOR_NAME": "test",
+        "GIT_AUTHOR_EMAIL": "test@example.org",
+        "GIT_COMMITTER_NAME": "test",
+        "GIT_COMMITTER_EMAIL": "test@example.org",
+    }
+
+    def make(name: str) -> Checkout:
+        checkout = Checkout(tmp_path_factory.mktemp(name) / "malaria", env)
+        listed = subprocess.run(
+            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+            cwd=REPO,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for file in filter(None, listed.split("\0")):
+            source, copy = REPO / file, checkout.root / file
+            # Results of the workspace's own demo stay behind.
+            if source.is_file() and not file.startswith(("demo/reports", "demo/dvc.lock")):
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                copy.write_bytes(source.read_bytes())
+        shrink(checkout.demo / "params.yaml")
+        checkout.run("git", "init", "-q")
+        checkout.commit("base")
+        return checkout
+
+    return make
+
+
+def shrink(path: Path) -> None:
+    """Write the tiny values into a params.yaml."""
+    yaml = YAML()
+    params = yaml.load(path)
+    for section, values in TINY.items():
+        for key, value in values.items():
+            if isinstance(value, dict):
+                params[section][key].update(value)
+            else:
+                params[section][key] = value
+    yaml.dump(params, path)
+
+
+@pytest.fixture(scope="session")
+def finished(new_checkout: NewCheckout) -> Checkout:
+    """Return a checkout whose tiny demo has run once; tests only look at it."""
+    checkout = new_checkout("finished")
+    checkout.dvc("repro", "demo/dvc.yaml")
+    return checkout

@@ -1,0 +1,118 @@
+"""The demo, run by DVC in a checkout of its own: what a user finds afterwards."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from malaria.curves import compute_curves
+from malaria.metrics import choose_threshold, compute_metrics, read_predictions
+from malaria.params.base import read_yaml
+from malaria.params.study import load_study
+from malaria.pipeline import identity, identity_of_lock
+
+from .conftest import Checkout, NewCheckout
+
+
+def test_every_output_is_there_and_locked(finished: Checkout) -> None:
+    locked = read_yaml(finished.demo / "dvc.lock")["stages"]
+    assert list(locked) == ["fetch", "split", "preprocess", "train", "evaluate"]
+    paths = [out["path"] for stage in locked.values() for out in stage["outs"]]
+    assert len(paths) == len(set(paths)) == 19
+    assert all((finished.demo / path).is_file() for path in paths)
+
+
+def test_a_second_run_has_nothing_to_do(finished: Checkout) -> None:
+    output = finished.dvc("repro", "demo/dvc.yaml").stdout
+    assert "Data and pipelines are up to date." in output
+
+
+def test_git_sees_small_results_only(finished: Checkout) -> None:
+    status = finished.run("git", "status", "--porcelain", "--untracked-files=all").stdout
+    files = {Path(line[3:]) for line in status.splitlines()}
+    assert Path("demo/dvc.lock") in files
+    assert {file.parts[:2] for file in files} == {("demo", "dvc.lock"), ("demo", "reports")}
+    assert sum((finished.root / file).stat().st_size for file in files) < 1_000_000
+
+
+def test_metrics_follow_from_the_predictions(finished: Checkout) -> None:
+    reports = finished.demo / "reports"
+    predictions = read_predictions(reports / "predictions.csv")
+    written = json.loads((reports / "metrics.json").read_text())
+    val = predictions[predictions["split"] == "val"]
+    threshold = choose_threshold(val["label"].to_numpy(), val["probability"].to_numpy(), "youden")
+    assert list(written) == ["val", "test"]
+    for split, values in written.items():
+        cells = predictions[predictions["split"] == split]
+        assert compute_metrics(cells, threshold) == values
+        for name, curve in compute_curves(cells, threshold).items():
+            assert (reports / f"plots/{name}_{split}.csv").read_text() == curve.to_csv(index=False)
+
+
+def test_no_patient_is_in_two_splits(finished: Checkout) -> None:
+    rows = (finished.demo / "data/cells.csv").read_text().splitlines()
+    header = rows[0].split(",")
+    cells = [dict(zip(header, row.split(","), strict=True)) for row in rows[1:]]
+    assert header == ["cell_id", "label", "patient", "slide", "photo", "width", "height", "split"]
+    assert [cell["cell_id"] for cell in cells] == sorted(cell["cell_id"] for cell in cells)
+    assert len({cell["patient"] for cell in cells}) == 15
+    assert len({(cell["patient"], cell["split"]) for cell in cells}) == 15
+
+
+def test_the_identity_is_known_before_and_after(
+    finished: Checkout, new_checkout: NewCheckout
+) -> None:
+    fresh = new_checkout("fresh")
+    before = identity(fresh.demo, load_study(fresh.demo / "params.yaml"))
+    assert identity_of_lock(finished.demo, "..") == before
+    params = fresh.demo / "params.yaml"
+    params.write_text(params.read_text().replace("threshold: youden", "threshold: fixed_0.5"))
+    assert identity(fresh.demo, load_study(params)) != before
+    code = fresh.root / "malaria/curves.py"
+    params.write_text(params.read_text().replace("threshold: fixed_0.5", "threshold: youden"))
+    code.write_text(code.read_text() + "\n")
+    assert identity(fresh.demo, load_study(params)) != before
+
+
+def test_revisions_can_be_compared(finished: Checkout, tmp_path: Path) -> None:
+    checkout = finished.copy(tmp_path)
+    checkout.commit("first")
+    params = checkout.demo / "params.yaml"
+    params.write_text(
+        params.read_text().replace("threshold: youden", "threshold: sensitivity_0.95")
+    )
+    output = checkout.dvc("repro", "demo/dvc.yaml").stdout
+    assert "Stage 'demo/dvc.yaml:train' didn't change, skipping" in output
+    checkout.commit("second")
+
+    metrics = json.loads(checkout.dvc("metrics", "diff", "HEAD~1", "HEAD", "--json").stdout)
+    assert "test.threshold" in metrics["demo/reports/metrics.json"]
+    diff = json.loads(checkout.dvc("params", "diff", "HEAD~1", "HEAD", "--json").stdout)
+    changed = diff["demo/params.yaml"]
+    assert list(changed) == ["evaluate.threshold"]
+    assert changed["evaluate.threshold"]["old"] == "youden"
+    assert changed["evaluate.threshold"]["new"] == "sensitivity_0.95"
+    checkout.dvc("plots", "diff", "HEAD~1", "HEAD", "-o", "drawn", cwd=checkout.demo)
+    page = (checkout.demo / "drawn/index.html").read_text()
+    for title in ("Loss by epoch", "ROC", "Precision-recall", "Calibration", "Test cells"):
+        assert title in page
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("device: auto", "device: gpu", "train: train.device is 'gpu', but"),
+        ("epochs: 2", "epoch: 2", "train.epoch is no known key (allowed: model, weights, epochs"),
+    ],
+)
+def test_a_mistake_is_one_sentence_without_traceback(
+    finished: Checkout, old: str, new: str, sentence: str, tmp_path: Path
+) -> None:
+    copy = finished.copy(tmp_path)  # so that only the train stage has to run
+    params = copy.demo / "params.yaml"
+    params.write_text(params.read_text().replace(old, new))
+    result = copy.dvc("repro", "--single-item", "demo/dvc.yaml:train", check=False)
+    assert result.returncode != 0
+    output = result.stdout + result.stderr
+    assert sentence in output
+    assert "Traceback" not in output

@@ -1,0 +1,176 @@
+"""What the MLflow store holds after the demo has run."""
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from malaria.params.base import read_yaml
+from malaria.params.study import flatten, load_study
+from malaria.pipeline import identity_of_lock
+
+from .conftest import Checkout
+
+STAGES = ["fetch", "split", "preprocess", "train", "evaluate"]
+
+
+def runs_of(checkout: Checkout) -> tuple[MlflowClient, dict[str, Run]]:
+    """Return the client and the runs by their stage; each stage must have run once."""
+    client = MlflowClient(f"sqlite:///{checkout.root / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("malaria-demo")
+    runs = client.search_runs([experiment.experiment_id])
+    by_stage = {run.data.tags["malaria.stage"]: run for run in runs}
+    assert len(runs) == len(by_stage)
+    return client, by_stage
+
+
+def locked(checkout: Checkout) -> dict[str, Any]:
+    return dict(read_yaml(checkout.demo / "dvc.lock")["stages"])
+
+
+def test_each_stage_is_a_run_below_one_parent(finished: Checkout) -> None:
+    _, runs = runs_of(finished)
+    parent = runs.pop("experiment")
+    assert sorted(runs) == sorted(STAGES)
+    identity = identity_of_lock(finished.demo, "..")
+    commit = finished.run("git", "rev-parse", "HEAD").stdout.strip()
+    for run in (parent, *runs.values()):
+        assert run.info.status == "FINISHED"
+        assert run.data.tags["malaria.identity"] == identity
+        assert run.data.tags["malaria.folder"] == "demo"
+        assert run.data.tags["malaria.dirty"] == "false"
+        assert run.data.tags["mlflow.source.git.commit"] == commit
+    assert {run.data.tags["mlflow.parentRunId"] for run in runs.values()} == {parent.info.run_id}
+
+
+def test_the_parents_row_is_the_experiment(finished: Checkout) -> None:
+    _, runs = runs_of(finished)
+    row = runs["experiment"].data
+    params = flatten(load_study(finished.demo / "params.yaml"))
+    logged = {key: str(value) for key, value in params.items() if key != "repo"}
+    del logged["mlflow.experiment"]
+    assert row.params == logged
+    metrics = flatten(json.loads((finished.demo / "reports/metrics.json").read_text()))
+    assert row.metrics == pytest.approx(metrics)
+
+
+def test_hashes_are_those_of_the_lock(finished: Checkout) -> None:
+    _, runs = runs_of(finished)
+    for name, stage in locked(finished).items():
+        tags = runs[name].data.tags
+        for kind, entries in (("dep", stage["deps"]), ("out", stage["outs"])):
+            logged = {key for key in tags if key.startswith(f"{kind}.")}
+            expected = {
+                f"{kind}.{os.path.normpath('demo/' + entry['path'])}": entry["md5"]
+                for entry in entries
+            }
+            assert logged == set(expected)
+            assert {key: tags[key] for key in logged} == expected
+
+
+def test_inputs_are_datasets_named_by_their_hash(finished: Checkout) -> None:
+    _, runs = runs_of(finished)
+    made = {out["path"]: out["md5"] for s in locked(finished).values() for out in s["outs"]}
+    datasets = {
+        item.dataset.name: item.dataset.digest for item in runs["train"].inputs.dataset_inputs
+    }
+    assert datasets == {
+        f"demo/{path}": made[path]
+        for path in ("data/cells.csv", "data/images.json", "data/images.npy")
+    }
+    assert runs["fetch"].inputs.dataset_inputs == []
+
+
+def test_training_is_logged_every_epoch(finished: Checkout) -> None:
+    client, runs = runs_of(finished)
+    rows = (finished.demo / "reports/history.csv").read_text().splitlines()
+    written = [float(row.split(",")[3]) for row in rows[1:]]
+    logged = client.get_metric_history(runs["train"].info.run_id, "val_loss")
+    assert [metric.step for metric in logged] == [1, 2]
+    assert [metric.value for metric in logged] == pytest.approx(written, abs=1e-6)
+    assert logged[0].timestamp < logged[1].timestamp
+    resolved = runs["train"].data.params
+    assert resolved["train.learning_rate"] == "None"
+    assert resolved["resolved.recipe.learning_rate"] == "0.001"
+    assert resolved["resolved.size"] == "24"
+
+
+def test_small_outputs_are_artifacts_and_lie_beside_the_store(finished: Checkout) -> None:
+    client, runs = runs_of(finished)
+    experiment = client.get_experiment_by_name("malaria-demo")
+    assert experiment.artifact_location == (finished.root / "mlartifacts/malaria-demo").as_uri()
+    names = {item.path for item in client.list_artifacts(runs["evaluate"].info.run_id)}
+    assert {"metrics.json", "predictions.csv", "evaluation.png", "roc_test.csv"} <= names
+    assert {item.path for item in client.list_artifacts(runs["train"].info.run_id)} == {
+        "history.csv",
+        "train.json",
+    }
+
+
+def test_the_model_is_logged_once_and_predicts(
+    finished: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, runs = runs_of(finished)
+    experiment = client.get_experiment_by_name("malaria-demo")
+    models = client.search_logged_models([experiment.experiment_id])
+    assert [model.source_run_id for model in models] == [runs["train"].info.run_id]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{finished.root / 'mlflow.db'}")
+    mlflow.set_tracking_uri(f"sqlite:///{finished.root / 'mlflow.db'}")
+    loaded = mlflow.pyfunc.load_model(models[0].model_uri)
+    assert loaded.metadata.signature.inputs.inputs[0].type == np.dtype("uint8")
+    assert loaded.metadata.signature.inputs.inputs[0].shape == (-1, 24, 24, 3)
+    assert loaded.input_example.shape == (1, 24, 24, 3)
+    images = np.load(finished.demo / "data/images.npy")[:5]
+    probability = loaded.predict(images)
+    rows = (finished.demo / "reports/predictions.csv").read_text().splitlines()[1:]
+    written = {row.split(",")[0]: float(row.split(",")[5]) for row in rows}
+    cells = (finished.demo / "data/cells.csv").read_text().splitlines()[1:6]
+    compared = 0
+    for cell, value in zip(cells, probability[:, 0], strict=True):
+        if cell.split(",")[0] in written:
+            assert value == pytest.approx(written[cell.split(",")[0]], abs=1e-4)
+            compared += 1
+    assert probability.shape == (5, 1)
+    assert compared > 0
+
+
+def test_a_stage_that_raises_closes_its_run_as_failed(finished: Checkout, tmp_path: Path) -> None:
+    copy = finished.copy(tmp_path)
+    (copy.demo / "data/images.npy").unlink()
+    (copy.demo / "data/images.npy").write_bytes(b"no array")
+    result = copy.run("python", "../stages/train.py", cwd=copy.demo, check=False)
+    assert result.returncode == 1
+    assert "Traceback" in result.stderr  # no mistake of the user, so it is shown in full
+    client = MlflowClient(f"sqlite:///{copy.root / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("malaria-demo")
+    run = client.search_runs([experiment.experiment_id], max_results=1)[0]
+    assert run.info.status == "FAILED"
+    assert "malaria.error" in run.data.tags
+    # The artifacts of a copied store still lie where the experiment was made.
+    text = (Path(run.info.artifact_uri.removeprefix("file://")) / "traceback.txt").read_text()
+    assert text.startswith("Traceback")
+
+
+def test_a_server_that_is_away_costs_seconds_and_no_output(
+    finished: Checkout, tmp_path: Path
+) -> None:
+    copy = finished.copy(tmp_path)
+    before = (copy.demo / "data/cells.csv").read_bytes()
+    start = time.monotonic()
+    result = copy.run(
+        "python",
+        "../stages/split.py",
+        cwd=copy.demo,
+        MLFLOW_TRACKING_URI="http://127.0.0.1:9",
+    )
+    assert time.monotonic() - start < 60
+    assert result.stderr.count("mlflow: http://127.0.0.1:9 failed") == 1
+    assert "split goes on and logs nothing more" in result.stderr
+    assert (copy.demo / "data/cells.csv").read_bytes() == before

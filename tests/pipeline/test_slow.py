@@ -1,0 +1,221 @@
+"""What takes long: training twice, queues, a server that dies, a process that is stopped."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from malaria.params.base import read_yaml
+
+from .conftest import Checkout, NewCheckout
+
+pytestmark = pytest.mark.slow
+LONG = 400  # epochs: enough that a training is certainly under way when it is disturbed
+
+
+def rows(checkout: Checkout, stage: str) -> list[Run]:
+    client = MlflowClient(f"sqlite:///{checkout.root / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("malaria-demo")
+    return list(client.search_runs([experiment.experiment_id], f"tags.`malaria.stage` = '{stage}'"))
+
+
+def set_epochs(checkout: Checkout, epochs: int) -> None:
+    params = checkout.demo / "params.yaml"
+    params.write_text(params.read_text().replace("epochs: 2", f"epochs: {epochs}"))
+
+
+def start_training(checkout: Checkout, **env: str) -> "subprocess.Popen[str]":
+    """Start the train stage as DVC would, and return when its second epoch has been printed."""
+    process = subprocess.Popen(
+        [sys.executable, "-u", "../stages/train.py"],
+        cwd=checkout.demo,
+        env=checkout.env | env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("epoch 2 "):
+            return process
+    pytest.fail("the training ended before its second epoch")
+
+
+def test_two_clones_end_with_the_same_bytes(new_checkout: NewCheckout) -> None:
+    locks = []
+    for name in ("one", "two"):
+        checkout = new_checkout(name)
+        checkout.dvc("repro", "demo/dvc.yaml")
+        locks.append(read_yaml(checkout.demo / "dvc.lock"))
+    hashes = [
+        {out["path"]: out["md5"] for stage in lock["stages"].values() for out in stage["outs"]}
+        for lock in locks
+    ]
+    assert "models/model.keras" in hashes[0]
+    assert hashes[0] == hashes[1]
+    assert locks[0] == locks[1]
+
+
+def test_queued_and_temporary_experiments_use_their_own_library_and_one_store(
+    new_checkout: NewCheckout,
+) -> None:
+    checkout = new_checkout("queued")
+    checkout.dvc(
+        "exp",
+        "run",
+        "--queue",
+        "demo/dvc.yaml",
+        "-S",
+        "demo/params.yaml:train.seed=1,2",
+    )
+    # What comes after queueing must not reach the queued experiments.
+    library = checkout.root / "malaria/prediction.py"
+    library.write_text("raise RuntimeError('the workspace is imported')\n")
+    checkout.dvc("queue", "start", "--jobs", "2")
+    deadline = time.monotonic() + 400
+    while time.monotonic() < deadline:
+        status = checkout.dvc("queue", "status").stdout
+        if "Running" not in status and "Queued" not in status:
+            break
+        time.sleep(3)
+    assert status.count("Success") == 2, status + queue_logs(checkout)
+
+    parents = rows(checkout, "experiment")
+    assert len(parents) == 2
+    assert {run.data.params["train.seed"] for run in parents} == {"1", "2"}
+    assert all("test.accuracy" in run.data.metrics for run in parents)
+    assert {run.info.status for run in parents} == {"FINISHED"}
+    shown = checkout.dvc("exp", "show", "--csv", cwd=checkout.demo).stdout
+    names = {run.data.tags["dvc.experiment"] for run in parents}
+    assert len(names) == 2
+    assert all(name in shown for name in names)
+    assert "test.accuracy" in shown.splitlines()[0]
+
+    checkout.run("git", "checkout", "-q", "malaria/prediction.py")
+    checkout.dvc("exp", "run", "--temp", "demo/dvc.yaml", "-S", "demo/params.yaml:train.seed=3")
+    assert {run.data.params["train.seed"] for run in rows(checkout, "experiment")} == {
+        "1",
+        "2",
+        "3",
+    }
+    for run in rows(checkout, "train"):
+        assert Path(run.info.artifact_uri.removeprefix("file://")).is_dir()
+        assert checkout.root in Path(run.info.artifact_uri.removeprefix("file://")).parents
+
+
+def queue_logs(checkout: Checkout) -> str:
+    names = checkout.dvc("queue", "status").stdout.split()
+    return "".join(
+        checkout.dvc("queue", "logs", name, check=False).stdout for name in names if len(name) == 7
+    )
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
+    """Start a real MLflow server and return its address and process."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"),
+            *("--backend-store-uri", f"sqlite:///{tmp_path / 'server.db'}"),
+            *("--artifacts-destination", str(tmp_path / "artifacts")),
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    address = f"http://127.0.0.1:{port}"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        try:
+            if requests.get(f"{address}/health", timeout=2).ok:
+                break
+        except requests.RequestException:
+            time.sleep(0.5)
+    else:
+        pytest.fail("the MLflow server did not start")
+    yield address, process
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_a_server_that_dies_mid_training_costs_no_output(
+    finished: Checkout, tmp_path: Path, server: tuple[str, "subprocess.Popen[bytes]"]
+) -> None:
+    address, process = server
+    checkout = finished.copy(tmp_path)
+    set_epochs(checkout, 40)
+    training = start_training(checkout, MLFLOW_TRACKING_URI=address)
+    client = MlflowClient(address)
+    experiment = client.get_experiment_by_name("malaria-demo")
+    runs = client.search_runs([experiment.experiment_id], "tags.`malaria.stage` = 'train'")
+    assert runs[0].data.metrics["epoch"] >= 1  # live: there while the training goes on
+    os.killpg(process.pid, signal.SIGKILL)
+    output, _ = training.communicate(timeout=300)
+    assert training.returncode == 0, output
+    assert output.count(f"mlflow: {address} failed") == 1
+    assert "Traceback" not in output
+    history = (checkout.demo / "reports/history.csv").read_text().splitlines()
+    assert len(history) == 1 + 40
+    assert (checkout.demo / "models/model.keras").stat().st_mtime > training_start(checkout)
+
+
+def training_start(checkout: Checkout) -> float:
+    """Return when the last params were written, which is before the training."""
+    return (checkout.demo / "params.yaml").stat().st_mtime
+
+
+def test_a_whole_pipeline_is_logged_on_a_server(
+    finished: Checkout, tmp_path: Path, server: tuple[str, "subprocess.Popen[bytes]"]
+) -> None:
+    address, _ = server
+    checkout = finished.copy(tmp_path)
+    result = checkout.dvc("repro", "--force", "demo/dvc.yaml", MLFLOW_TRACKING_URI=address)
+    assert "mlflow:" not in result.stdout + result.stderr
+    client = MlflowClient(address)
+    experiment = client.get_experiment_by_name("malaria-demo")
+    runs = client.search_runs([experiment.experiment_id])
+    assert len(runs) == 6
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert len(client.search_logged_models([experiment.experiment_id])) == 1
+    train = next(run for run in runs if run.data.tags["malaria.stage"] == "train")
+    names = {item.path for item in client.list_artifacts(train.info.run_id)}
+    assert names == {"history.csv", "train.json"}
+
+
+def test_a_stopped_training_is_a_killed_run(finished: Checkout, tmp_path: Path) -> None:
+    checkout = finished.copy(tmp_path)
+    set_epochs(checkout, LONG)
+    training = start_training(checkout)
+    training.terminate()
+    output, _ = training.communicate(timeout=60)
+    assert training.returncode == 130
+    assert "Traceback" not in output
+    run = rows(checkout, "train")[0]
+    assert run.info.status == "KILLED"
+
+
+def test_after_a_killed_training_the_pipeline_runs_again(
+    finished: Checkout, tmp_path: Path
+) -> None:
+    checkout = finished.copy(tmp_path)
+    set_epochs(checkout, LONG)
+    training = start_training(checkout)
+    training.kill()
+    training.communicate(timeout=60)
+    set_epochs_back = checkout.demo / "params.yaml"
+    set_epochs_back.write_text(set_epochs_back.read_text().replace(f"epochs: {LONG}", "epochs: 3"))
+    checkout.dvc("repro", "demo/dvc.yaml")
+    assert len((checkout.demo / "reports/history.csv").read_text().splitlines()) == 1 + 3
+    assert not list((checkout.demo / "data").glob(".features-*"))

@@ -1,0 +1,138 @@
+"""The rules of the house, read off the files: who imports whom, what depends on what."""
+
+import ast
+import importlib.metadata
+import re
+import subprocess
+import tomllib
+from functools import cache
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from malaria.params.base import read_yaml
+from malaria.params.study import SECTIONS
+from malaria.pipeline import read_stages
+from malaria.results import END, START, result_tables
+
+ROOT = Path(__file__).resolve().parents[1]
+STAGES = ["fetch", "split", "preprocess", "train", "evaluate"]
+# Modules that a stage imports but that cannot change its outputs: errors and their text, the
+# check of the whole params.yaml, and the logging. A change of them must not cost a training.
+NO_EFFECT = {
+    "malaria/errors.py",
+    "malaria/params/study.py",
+    "malaria/pipeline.py",
+    "malaria/stage.py",
+    "malaria/tracking.py",
+}
+
+
+@cache
+def imported(path: str) -> frozenset[str]:
+    """Return the names of the modules that a file imports, also inside its functions."""
+    names = set()
+    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import"
+            names |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return frozenset(names)
+
+
+def closure(path: str) -> set[str]:
+    """Return the files of this repository that are run when `path` is, with no effect-free ones."""
+    found: set[str] = set()
+    waiting = {path}
+    while waiting:
+        file = waiting.pop()
+        found.add(file)
+        for name in imported(file):
+            for candidate in (f"{name.replace('.', '/')}.py", f"stages/{name}.py"):
+                if (ROOT / candidate).is_file() and candidate not in found | NO_EFFECT:
+                    waiting.add(candidate)
+    return found
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_deps_are_the_files_that_can_change_the_outputs(stage: str) -> None:
+    stages = read_stages(ROOT, ".")
+    made = {out for other in stages.values() for out in other.outs}
+    code = [dep.removeprefix("./") for dep in stages[stage].deps if dep not in made]
+    assert code == sorted(closure(f"stages/{stage}.py"))
+
+
+def test_packages_run_nothing_on_import() -> None:
+    for package in ("malaria/__init__.py", "malaria/params/__init__.py"):
+        body = ast.parse((ROOT / package).read_text()).body
+        assert [type(node) for node in body] == [ast.Expr]  # the docstring, so it is no dep
+
+
+def test_every_section_but_mlflow_belongs_to_one_stage() -> None:
+    used = [section for stage in read_stages(ROOT, ".").values() for section in stage.params]
+    assert sorted(used) == sorted({model.section for model in SECTIONS} - {"mlflow"})
+
+
+@pytest.mark.parametrize("folder", ["demo", "pilot"])
+def test_the_pipeline_is_the_same_file_everywhere(folder: str) -> None:
+    assert (ROOT / folder / "dvc.yaml").read_bytes() == (ROOT / "dvc.yaml").read_bytes()
+
+
+def test_every_stage_and_plot_says_what_it_is() -> None:
+    pipeline = read_yaml(ROOT / "dvc.yaml")
+    assert list(pipeline["stages"]) == STAGES
+    assert all(stage["desc"] for stage in pipeline["stages"].values())
+    titles = {name for plot in pipeline["plots"] for name in plot}
+    assert {"loss", "roc", "precision_recall", "calibration", "confusion_test"} <= titles
+
+
+def test_data_flows_one_way() -> None:
+    for path in ROOT.glob("malaria/**/*.py"):
+        file = path.relative_to(ROOT).as_posix()
+        top = {name.split(".")[0] for name in imported(file)}
+        assert not top & {"stages", *STAGES, "dvc"}, file
+        if file != "malaria/tracking.py":
+            assert "mlflow" not in top, file
+        if file != "malaria/backend.py":
+            assert not top & {"tensorflow", "jax"}, file
+    for stage in STAGES:
+        others = {f"stages.{other}" for other in STAGES} | set(STAGES)
+        assert not imported(f"stages/{stage}.py") & others
+
+
+def pins() -> dict[str, str]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    constraints = map(Requirement, project["tool"]["uv"]["constraint-dependencies"])
+    return {canonicalize_name(pin.name): str(pin.specifier) for pin in constraints}
+
+
+def test_pins_cover_what_is_installed() -> None:
+    installed = {
+        canonicalize_name(item.metadata["Name"]): f"=={item.version}"
+        for item in importlib.metadata.distributions()
+    }
+    ours = {"malaria", "pip", "setuptools", "wheel"}  # an environment's own tools have no pin
+    unpinned = {
+        f"{name}{version} (pin: {pins().get(name)})"
+        for name, version in installed.items()
+        if name not in ours and pins().get(name) != version
+    }
+    assert not unpinned
+
+
+def test_nothing_private_or_heavy_is_tracked() -> None:
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout.split()
+    for file in listed:
+        assert not re.search(r"(^|/)uv\.lock$|mlflow\.db|mlartifacts/|\.(h5|zip|npy|keras)$", file)
+        assert (ROOT / file).stat().st_size < 1_000_000, file
+
+
+def test_the_readmes_tables_are_those_of_the_metrics_files() -> None:
+    readme = (ROOT / "README.md").read_text()
+    between = readme.split(START)[1].split(END)[0]
+    assert between.strip() == result_tables(ROOT)

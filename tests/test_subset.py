@@ -1,0 +1,194 @@
+"""The smaller zip: same bytes from every source that holds the same cells."""
+
+import random
+import re
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from malaria.archive import list_cells, open_archive
+from malaria.errors import MalariaError
+from malaria.mirror import sha256_of
+from malaria.subset import read_patients, write_subset
+
+SICK = "cell_images/Parasitized/"
+WELL = "cell_images/Uninfected/"
+CELLS = {
+    f"{folder}C{patient}{kind}_IMG_20150918_144104_cell_{number}.png": f"{patient} {number}"
+    for patient, kind in ((2, "thinF"), (10, "P61ThinF"), (9, "P4_thinF"))
+    for folder, number in ((SICK, 1), (SICK, 20), (WELL, 3), (WELL, 10))
+    if folder == WELL or "P" in kind
+}
+# Fixed here so that any Python and any machine is held to the same bytes.
+SHA_OF_10_AND_2 = "5ae9a8137de03e7131bb7dcba30bf3826e7e210bd5fa44c90c898ce1897460a8"
+
+ROOT = Path(__file__).parents[1]
+REAL = ROOT / "../shared/nih/cell_images_80_patients.zip"
+REAL_SHA = "3465a02af274b91e4011d4758fb170122b9693b8d9e75815c521bc37ebf4ab37"
+
+
+def write_zip(path: Path, cells: dict[str, str], compression: int = zipfile.ZIP_STORED) -> Path:
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, content in cells.items():
+            archive.writestr(name, content)
+    return path
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return write_zip(tmp_path / "source.zip", CELLS)
+
+
+def test_the_subset_has_the_chosen_cells_in_the_official_layout(
+    source: Path, tmp_path: Path
+) -> None:
+    dest = tmp_path / "subset.zip"
+    sha256 = write_subset(source, ["C10", "C2"], dest)
+    assert sha256 == sha256_of(dest) == SHA_OF_10_AND_2
+    with zipfile.ZipFile(dest) as archive:
+        assert archive.namelist() == [
+            SICK,
+            SICK + "C10P61ThinF_IMG_20150918_144104_cell_1.png",
+            SICK + "C10P61ThinF_IMG_20150918_144104_cell_20.png",
+            SICK + "Thumbs.db",
+            WELL,
+            WELL + "C10P61ThinF_IMG_20150918_144104_cell_10.png",
+            WELL + "C10P61ThinF_IMG_20150918_144104_cell_3.png",
+            WELL + "C2thinF_IMG_20150918_144104_cell_10.png",
+            WELL + "C2thinF_IMG_20150918_144104_cell_3.png",
+            WELL + "Thumbs.db",
+        ]
+        assert archive.read(WELL + "C2thinF_IMG_20150918_144104_cell_3.png") == b"2 3"
+        assert len(archive.read(SICK + "Thumbs.db")) == 512
+    with open_archive(dest) as archive:
+        assert {cell.patient for cell in list_cells(archive)} == {"C2", "C10"}
+
+
+def test_order_dates_compression_and_thumbnails_of_the_source_do_not_matter(
+    tmp_path: Path,
+) -> None:
+    names = random.Random(3).sample(sorted(CELLS), len(CELLS))
+    shuffled = {SICK + "Thumbs.db": "thumbnails of everyone"} | {n: CELLS[n] for n in names}
+    other = write_zip(tmp_path / "other.zip", shuffled, zipfile.ZIP_DEFLATED)
+    assert write_subset(other, {"C2", "C10"}, tmp_path / "subset.zip") == SHA_OF_10_AND_2
+
+
+def test_a_subset_of_its_own_subset_has_the_same_bytes(source: Path, tmp_path: Path) -> None:
+    write_subset(source, ["C10", "C2"], tmp_path / "a.zip")
+    assert write_subset(tmp_path / "a.zip", ["C2", "C10"], tmp_path / "b.zip") == SHA_OF_10_AND_2
+
+
+def test_an_existing_file_is_replaced(source: Path, tmp_path: Path) -> None:
+    dest = tmp_path / "subset.zip"
+    dest.write_bytes(b"old")
+    write_subset(source, ["C10", "C2"], dest)
+    assert sha256_of(dest) == SHA_OF_10_AND_2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["source.zip", "subset.zip"]
+
+
+@pytest.mark.parametrize(
+    ("patients", "reason"),
+    [
+        (["C10", "C77", "C8"], r"source\.zip holds no cell of C8, C77; remove them from the list"),
+        (["C2"], f"The 1 chosen patients have no cell in {SICK}.*choose more patients"),
+        ([], f"The 0 chosen patients have no cell in {SICK}"),
+    ],
+)
+def test_a_choice_that_makes_no_zip_is_refused_and_the_old_file_kept(
+    patients: list[str], reason: str, source: Path, tmp_path: Path
+) -> None:
+    dest = tmp_path / "subset.zip"
+    dest.write_bytes(b"old")
+    with pytest.raises(MalariaError, match=reason):
+        write_subset(source, patients, dest)
+    assert dest.read_bytes() == b"old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["source.zip", "subset.zip"]
+
+
+def test_a_damaged_source_leaves_nothing(source: Path, tmp_path: Path) -> None:
+    source.write_bytes(source.read_bytes().replace(b"10 20", b"10 21", 1))
+    with pytest.raises(MalariaError, match=r"C10P61\w+_cell_20\.png' cannot be read"):
+        write_subset(source, ["C10"], tmp_path / "subset.zip")
+    assert list(tmp_path.iterdir()) == [source]
+
+
+def test_the_source_is_not_overwritten_by_its_subset(source: Path) -> None:
+    before = source.read_bytes()
+    with pytest.raises(MalariaError, match=r"source\.zip is the source itself; give the subset"):
+        write_subset(source, ["C10"], source.parent / "x/../source.zip")
+    assert source.read_bytes() == before
+
+
+def test_a_missing_source_and_a_missing_folder_are_said(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(MalariaError, match=r"none\.zip is missing"):
+        write_subset(tmp_path / "none.zip", ["C10"], tmp_path / "subset.zip")
+    with pytest.raises(MalariaError, match=r"none/subset\.zip cannot be written: No such file"):
+        write_subset(source, ["C10"], tmp_path / "none/subset.zip")
+
+
+def test_a_list_of_patients_is_read_in_its_order(tmp_path: Path) -> None:
+    path = tmp_path / "patients.txt"
+    path.write_text("# who\n\nC10  # the third\r\nC2\n")
+    assert read_patients(path) == ["C10", "C2"]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"C1\nC2P3\n", "patients.txt, line 2: 'C2P3' is no patient; write one a line, as C47"),
+        (b"C1 C2\n", "line 1: 'C1 C2' is no patient"),
+        (b"c1\n", "line 1: 'c1' is no patient"),
+        (b"C01\n", "line 1: 'C01' is no patient"),
+        (b"C\xd9\xa1\n", "is no patient"),
+        (b"C1\nC2\nC1\n", "line 3: C1 is there twice; keep one"),
+        (b"# nobody\n", "patients.txt names no patient; write one a line"),
+        (b"\xff\xfeC\x001\x00", "patients.txt is not text in UTF-8"),
+    ],
+)
+def test_a_malformed_list_is_refused_with_its_line(
+    content: bytes, reason: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "patients.txt"
+    path.write_bytes(content)
+    with pytest.raises(MalariaError, match=reason):
+        read_patients(path)
+
+
+def test_a_missing_list_is_said(tmp_path: Path) -> None:
+    with pytest.raises(MalariaError, match=r"none\.txt is missing; give a list of patients"):
+        read_patients(tmp_path / "none.txt")
+
+
+def test_the_list_of_the_pilot_is_sorted_by_number() -> None:
+    path = ROOT / "pilot/patients.txt"
+    patients = read_patients(path)
+    assert len(patients) == 80
+    assert patients == sorted(patients, key=lambda patient: int(patient[1:]))
+    assert re.match(r"# .*80 patients", path.read_text())
+
+
+def real() -> Path:
+    if not REAL.exists():
+        pytest.skip("the 80 real patients are not beside the repository (../shared/nih)")
+    return REAL
+
+
+def test_the_pilot_zip_is_rebuilt_from_itself(tmp_path: Path) -> None:
+    patients = read_patients(ROOT / "pilot/patients.txt")
+    assert write_subset(real(), patients, tmp_path / "pilot.zip") == REAL_SHA
+
+
+@pytest.mark.slow
+def test_the_pilot_zip_is_rebuilt_from_a_larger_one(tmp_path: Path) -> None:
+    larger = tmp_path / "larger.zip"
+    with (
+        zipfile.ZipFile(real()) as pilot,
+        zipfile.ZipFile(larger, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+    ):
+        for name in reversed(pilot.namelist()):
+            archive.writestr(name, pilot.read(name))
+        for name, content in CELLS.items():
+            archive.writestr(name.replace("/C", "/C9999"), content)
+    patients = read_patients(ROOT / "pilot/patients.txt")
+    assert write_subset(larger, patients, tmp_path / "pilot.zip") == REAL_SHA
