@@ -27,13 +27,13 @@ def choose_threshold(label: np.ndarray, probability: np.ndarray, rule: str) -> f
 
     `fixed_0.5`; `youden` (largest sensitivity + specificity - 1; Youden 1950, Cancer 3:32);
     `sensitivity_0.95` and `specificity_0.95` (the best of the other that keeps .95 of this
-    one). Candidates are the probabilities that occur; among equals the one nearest .5 is
-    taken. Give it validation cells only.
+    one). Candidates are the probabilities that occur, and one just above them all, which calls
+    no cell; among equals the one nearest .5 is taken. Give it validation cells only.
     """
     if rule == "fixed_0.5":
         return 0.5
     fpr, tpr, candidates = sk.roc_curve(label, probability, drop_intermediate=False)
-    fpr, tpr, candidates = fpr[1:], tpr[1:], candidates[1:]  # the first calls no cell at all
+    candidates[0] = probability.max() + 10**-DIGITS  # scikit-learn has infinity there
     if rule == "youden":
         score = tpr - fpr
     elif rule == "sensitivity_0.95":
@@ -47,7 +47,8 @@ def choose_threshold(label: np.ndarray, probability: np.ndarray, rule: str) -> f
 def compute_metrics(predictions: pd.DataFrame, threshold: float) -> dict[str, float | int]:
     """Return the metrics of one split at `threshold`; 'parasitized' is the positive class.
 
-    A cell is called parasitized when its probability is at least the threshold.
+    A cell is called parasitized when its probability is at least the threshold. The log loss
+    comes from the logits, because a sure mistake's probability is written as 0 or 1.
     """
     label = predictions["label"].to_numpy()
     probability = predictions["probability"].to_numpy()
@@ -61,7 +62,7 @@ def compute_metrics(predictions: pd.DataFrame, threshold: float) -> dict[str, fl
         "mcc": sk.matthews_corrcoef(label, called),
         "roc_auc": sk.roc_auc_score(label, probability),
         "pr_auc": sk.average_precision_score(label, probability),
-        "log_loss": sk.log_loss(label, probability),
+        "log_loss": np.logaddexp(0, predictions["logit"] * (1 - 2 * label)).mean(),
         "brier": sk.brier_score_loss(label, probability),
     }
     return {

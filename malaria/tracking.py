@@ -36,6 +36,7 @@ from mlflow.tracking import MlflowClient  # noqa: E402
 IDENTITY = "malaria.identity"
 STAGE = "malaria.stage"
 EXPERIMENT_ROW = "experiment"  # the stage tag of a parent run
+OPENS_AS = {"mlflow.experimentKind": "custom_model_development"}  # not as traces of a chat
 LARGEST_ARTIFACT = 5_000_000  # bytes; larger outputs are DVC's alone
 MODEL_SUFFIX = ".keras"  # logged as a model, not as a file
 LOCK_LIMIT_S = 60
@@ -146,7 +147,7 @@ class StageRun:
         return str(found[0].info.run_id) if found else None
 
     def _make_parent(self, experiment_id: str) -> str:
-        tags = self._common_tags() | {STAGE: EXPERIMENT_ROW}
+        tags = self._common_tags() | {STAGE: EXPERIMENT_ROW, "mlflow.source.name": "dvc.yaml"}
         run = self._client.create_run(experiment_id, run_name=self._context.title, tags=tags)
         self._client.log_batch(run.info.run_id, params=_params(self._context.params))
         return str(run.info.run_id)
@@ -215,7 +216,7 @@ def open_store(root: Path, experiment: str) -> tuple[MlflowClient, str]:
             (root / "mlartifacts" / experiment).as_uri() if uri.startswith("sqlite") else None
         )
         try:
-            return client, client.create_experiment(experiment, artifact_location=location)
+            return client, client.create_experiment(experiment, location, OPENS_AS)
         except MlflowException:
             found = client.get_experiment_by_name(experiment)  # another client was first
             if found is None:

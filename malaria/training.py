@@ -102,6 +102,7 @@ def _fit(
         validation_data=validation,
         epochs=recipe.epochs,
         callbacks=callbacks,
+        shuffle=False,  # the batches shuffle their rows; Keras would add Python's global generator
         verbose=0,
     )
     losses = [row["val_loss"] for row in recorder.history]

@@ -18,7 +18,7 @@ class TrainParams(Section):
     epochs: int | None = Field(ge=1)
     batch_size: int | None = Field(ge=1)
     optimizer: Literal["adam", "rmsprop", "sgd"] | None
-    learning_rate: float | None = Field(gt=0)
+    learning_rate: float | None = Field(gt=0, allow_inf_nan=False)
     schedule: Literal["constant", "plateau"] | None
     keep: Literal["best", "last"]
     precision: Literal["float32", "mixed_bfloat16"]

@@ -102,11 +102,8 @@ def test_queued_and_temporary_experiments_use_their_own_library_and_one_store(
 
     checkout.run("git", "checkout", "-q", "malaria/prediction.py")
     checkout.dvc("exp", "run", "--temp", "demo/dvc.yaml", "-S", "demo/params.yaml:train.seed=3")
-    assert {run.data.params["train.seed"] for run in rows(checkout, "experiment")} == {
-        "1",
-        "2",
-        "3",
-    }
+    seeds = {run.data.params["train.seed"] for run in rows(checkout, "experiment")}
+    assert seeds == {"1", "2", "3"}
     for run in rows(checkout, "train"):
         assert Path(run.info.artifact_uri.removeprefix("file://")).is_dir()
         assert checkout.root in Path(run.info.artifact_uri.removeprefix("file://")).parents
@@ -145,6 +142,10 @@ def server(tmp_path: Path) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
             time.sleep(0.5)
     else:
         pytest.fail("the MLflow server did not start")
+    # A server's first answer takes seconds, more than a stage waits.
+    requests.post(
+        f"{address}/api/2.0/mlflow/runs/search", json={"experiment_ids": ["0"]}, timeout=120
+    ).raise_for_status()
     yield address, process
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)

@@ -1,0 +1,324 @@
+"""Training: what is learned, which epoch is kept, what the history says, frozen bodies."""
+
+import random
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from malaria import backend, models, training
+from malaria.augment import Augmenter
+from malaria.errors import MalariaError
+from malaria.modelfile import LOGIT, logit_model
+from malaria.recipes import Augmentation, Recipe
+from malaria.training import Cells, Epoch, train
+from tests.conftest import random_images
+
+PLAIN = Recipe(
+    published_size=8,
+    epochs=3,
+    batch_size=8,
+    optimizer="sgd",
+    learning_rate=0.1,
+    schedule="constant",
+    augment=Augmentation(),
+)
+FLIPPED = replace(PLAIN, augment=Augmentation(horizontal_flip=True))
+COLUMNS = ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"]
+
+
+def bright_and_dark(size: int = 8, train_count: int = 20, val_count: int = 12) -> Cells:
+    """Return cells that differ in brightness; the splits lie scattered over the array."""
+    count = train_count + val_count + 8  # the last eight are of no split
+    labels = np.random.default_rng(1).integers(0, 2, count)
+    images = random_images(count, size) // 4 + (labels * 120).astype(np.uint8)[:, None, None, None]
+    rows = np.random.default_rng(2).permutation(count)
+    return Cells(images, labels, rows[:train_count], rows[train_count : train_count + val_count])
+
+
+def with_wrong_labels(cells: Cells, share: float) -> Cells:
+    """Return the cells with the labels of the first val cells turned round."""
+    labels = cells.labels.copy()
+    wrong = cells.val[: round(share * len(cells.val))]
+    labels[wrong] = 1 - labels[wrong]
+    return replace(cells, labels=labels)
+
+
+def small(size: int = 8, hidden: int = 0) -> keras.Model:
+    """Return a model that takes basic_cnn's place in the table of architectures, at no cost.
+
+    Without hidden layers it is a logistic regression on the mean colour, begun at zero.
+    """
+    image = keras.Input((size, size, 3), dtype="uint8", name="image")
+    x = keras.layers.Rescaling(1 / 255)(image)
+    x = keras.layers.GlobalAveragePooling2D(name="mean")(x)
+    for _ in range(hidden):
+        x = keras.layers.Dropout(0.3)(keras.layers.Dense(8)(x))
+    start = "glorot_uniform" if hidden else "zeros"
+    logit = keras.layers.Dense(1, kernel_initializer=start, name=LOGIT)(x)
+    probability = keras.layers.Activation("sigmoid")(logit)
+    return keras.Model(image, probability, name="basic_cnn")
+
+
+@pytest.fixture(autouse=True)
+def prepared() -> None:
+    backend.prepare("auto", "float32", 1)
+
+
+def fit(
+    model: keras.Model, cells: Cells, recipe: Recipe, workspace: Path, **given: Any
+) -> tuple[list[Epoch], int]:
+    options: dict[str, Any] = {"keep": "best", "seed": 5, "on_epoch": lambda row: None} | given
+    return train(model, cells, recipe, workspace=workspace, **options)
+
+
+def loss_and_accuracy(model: keras.Model, cells: Cells) -> tuple[float, float]:
+    """Return what the model is worth on the val cells, from its logits."""
+    logit = logit_model(model).predict(cells.array[cells.val], verbose=0)[:, 0]
+    label = cells.labels[cells.val]
+    return float(np.logaddexp(0, np.where(label, -logit, logit)).mean()), float(
+        ((logit > 0) == label).mean()
+    )
+
+
+def test_the_articles_model_learns_what_can_be_learned(tmp_path: Path) -> None:
+    cells = bright_and_dark(size=16, train_count=64, val_count=24)
+    model = models.build("basic_cnn", 16, None)
+    recipe = replace(PLAIN, epochs=3, optimizer="adam", learning_rate=1e-3)
+    history, kept = fit(model, cells, recipe, tmp_path)
+    assert history[kept - 1]["val_accuracy"] == 1
+    assert history[kept - 1]["val_loss"] < 0.5 < history[0]["loss"]
+    loss, accuracy = loss_and_accuracy(model, cells)
+    assert accuracy == 1
+    assert loss == pytest.approx(history[kept - 1]["val_loss"], rel=1e-4)
+
+
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_the_weights_left_are_those_of_the_epoch_that_is_reported(
+    tmp_path: Path, keep: str
+) -> None:
+    # One val label in four is wrong, so confidence pays at first and costs later.
+    cells = with_wrong_labels(bright_and_dark(), 0.25)
+    recipe = replace(PLAIN, epochs=12, optimizer="adam", learning_rate=0.5)
+    model = small()
+    history, kept = fit(model, cells, recipe, tmp_path, keep=keep)
+    best = int(np.argmin([row["val_loss"] for row in history])) + 1
+    assert 1 < best < len(history) == 12
+    assert kept == (best if keep == "best" else 12)
+    loss, accuracy = loss_and_accuracy(model, cells)
+    assert loss == pytest.approx(history[kept - 1]["val_loss"], rel=1e-5)
+    assert accuracy == pytest.approx(history[kept - 1]["val_accuracy"])
+
+
+def test_the_first_epoch_is_kept_where_it_was_the_best(tmp_path: Path) -> None:
+    cells = with_wrong_labels(bright_and_dark(), 1)
+    model = small()
+    history, kept = fit(model, cells, PLAIN, tmp_path)
+    assert kept == 1
+    assert len(history) == 3
+    loss, _ = loss_and_accuracy(model, cells)
+    assert loss == pytest.approx(history[0]["val_loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "rmsprop"])
+def test_one_step_is_the_optimizers_on_the_cross_entropy_of_the_logit(
+    tmp_path: Path, optimizer: Any
+) -> None:
+    cells = bright_and_dark()
+    model = small()
+    recipe = replace(PLAIN, epochs=1, batch_size=64, optimizer=optimizer, learning_rate=0.01)
+    fit(model, cells, recipe, tmp_path)
+    x = cells.array[cells.train].mean(axis=(1, 2)) / 255
+    gradient = ((0.5 - cells.labels[cells.train])[:, None] * x).mean(axis=0)
+    step = {
+        "sgd": gradient,
+        "adam": np.sign(gradient),
+        "rmsprop": np.sign(gradient) / np.sqrt(0.1),  # it remembers nine tenths of the squares
+    }[optimizer]
+    weights = model.get_layer(LOGIT).get_weights()[0][:, 0]
+    assert weights == pytest.approx(-0.01 * step, rel=1e-3)
+
+
+def test_the_history_has_one_row_an_epoch_and_is_told_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[int] = []
+
+    class Watched(Augmenter):
+        def __call__(self, images: np.ndarray, rows: np.ndarray, epoch: int) -> np.ndarray:
+            begun.append(epoch + 1)
+            return super().__call__(images, rows, epoch)
+
+    monkeypatch.setattr(training, "Augmenter", Watched)
+    told: list[Epoch] = []
+
+    def on_epoch(row: Epoch) -> None:
+        assert max(begun) == row["epoch"]  # the next epoch has not begun
+        told.append(dict(row))
+
+    history, _ = fit(small(), bright_and_dark(), FLIPPED, tmp_path, on_epoch=on_epoch)
+    assert told == history
+    assert [row["epoch"] for row in history] == [1, 2, 3]
+    for row in history:
+        assert list(row) == COLUMNS
+        assert all(type(value) is float for name, value in row.items() if name != "epoch")
+        assert row["learning_rate"] == pytest.approx(0.1)
+    assert history[2]["loss"] < history[0]["loss"]
+
+
+def test_train_cells_alone_are_augmented_each_once_an_epoch_with_its_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = bright_and_dark()
+    seen: dict[int, list[int]] = {}
+    seeds = []
+
+    class Watched(Augmenter):
+        def __init__(self, augmentation: Augmentation, seed: int) -> None:
+            seeds.append(seed)
+            super().__init__(augmentation, seed)
+
+        def __call__(self, images: np.ndarray, rows: np.ndarray, epoch: int) -> np.ndarray:
+            assert (images == cells.array[rows]).all()
+            seen.setdefault(epoch, []).extend(int(row) for row in rows)
+            return super().__call__(images, rows, epoch)
+
+    monkeypatch.setattr(training, "Augmenter", Watched)
+    fit(small(), cells, FLIPPED, tmp_path)
+    assert seeds == [5]
+    assert sorted(seen) == [0, 1, 2]
+    assert set(seen[0]) == set(cells.train)  # Keras looks at two batches before it begins
+    for epoch in (1, 2):
+        assert sorted(seen[epoch]) == sorted(cells.train)
+    assert seen[1] != seen[2]
+
+
+def test_a_training_depends_on_its_seed_and_not_on_the_state_of_random_generators(
+    tmp_path: Path,
+) -> None:
+    cells = bright_and_dark()
+    weights = []
+    for seed, disturbance in ((5, 1), (5, 2), (6, 1)):
+        model = small()
+        random.seed(disturbance)
+        np.random.seed(disturbance)
+        fit(model, cells, PLAIN, tmp_path, seed=seed)
+        weights.append(model.get_layer(LOGIT).get_weights()[0])
+    assert np.array_equal(weights[0], weights[1])
+    assert not np.array_equal(weights[0], weights[2])
+
+
+@pytest.mark.parametrize("name", ["small", pytest.param("basic_cnn", marks=pytest.mark.slow)])
+def test_two_trainings_with_one_seed_give_equal_weights(tmp_path: Path, name: str) -> None:
+    cells = bright_and_dark(size=16)
+    recipe = replace(FLIPPED, epochs=2, optimizer="adam", learning_rate=1e-3)
+    trained = []
+    for seed in (5, 5, 6):
+        backend.prepare("auto", "float32", seed)
+        model = models.build(name, 16, None) if name == "basic_cnn" else small(16, hidden=1)
+        history, _ = fit(model, cells, recipe, tmp_path, seed=seed)
+        trained.append((model.get_weights(), history))
+    (first, first_history), (second, second_history), (other, _) = trained
+    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+    assert first_history == second_history
+    assert not np.array_equal(first[0], other[0])
+
+
+def test_a_loss_that_is_not_finite_is_named_with_its_epoch_and_learning_rate(
+    tmp_path: Path,
+) -> None:
+    told: list[Epoch] = []
+    recipe = replace(PLAIN, learning_rate=1e30)
+    with pytest.raises(MalariaError) as caught:
+        fit(small(hidden=2), bright_and_dark(), recipe, tmp_path, on_epoch=told.append)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "loss is " in message
+    assert "in epoch 1 at learning rate 1e+30; lower train.learning_rate" in message
+    assert told == []
+
+
+@pytest.mark.parametrize(
+    ("schedule", "shares"),
+    [("constant", [1, 1, 1, 1, 1, 1]), ("plateau", [1, 1, 1, 0.5, 0.5, 0.25])],
+)
+def test_plateau_halves_the_learning_rate_after_two_epochs_without_a_gain(
+    tmp_path: Path, schedule: Any, shares: list[float]
+) -> None:
+    cells = with_wrong_labels(bright_and_dark(), 1)  # the first epoch is the best
+    recipe = replace(PLAIN, epochs=6, schedule=schedule)
+    history, _ = fit(small(), cells, recipe, tmp_path)
+    assert [row["learning_rate"] for row in history] == pytest.approx([0.1 * s for s in shares])
+
+
+class Watched:
+    """A frozen body that remembers which images it was given."""
+
+    def __init__(self, body: keras.Model) -> None:
+        self.body = body
+        self.output_shape = body.output_shape
+        self.images: list[np.ndarray] = []
+
+    def predict_on_batch(self, images: np.ndarray) -> np.ndarray:
+        self.images.extend(images)
+        return self.body.predict_on_batch(images)
+
+
+def test_a_frozen_body_sees_each_image_once_and_only_the_head_learns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = bright_and_dark(size=32)
+    model = models.build("vgg19_frozen", 32, None)
+    before = {layer.name: layer.get_weights() for layer in model.layers}
+    watched: list[Watched] = []
+
+    def split_at(model: keras.Model, layer: str) -> tuple[Watched, keras.Model]:
+        body, head = models.split_at(model, layer)
+        watched.append(Watched(body))
+        return watched[0], head
+
+    monkeypatch.setattr(training, "split_at", split_at)
+    recipe = replace(PLAIN, optimizer="adam", learning_rate=1e-3)
+    history, kept = fit(model, cells, recipe, tmp_path)
+
+    rows = np.concatenate([cells.train, cells.val])
+    assert [image.tobytes() for image in watched[0].images] == [
+        image.tobytes() for image in cells.array[rows]
+    ]
+    for name, weights in before.items():
+        same = all(
+            np.array_equal(a, b)
+            for a, b in zip(weights, model.get_layer(name).get_weights(), strict=True)
+        )
+        assert same == (name not in {"dense1", "dense2", LOGIT})
+    # Only where every feature kept its label does the whole model repeat the head's numbers.
+    loss, accuracy = loss_and_accuracy(model, cells)
+    assert loss == pytest.approx(history[kept - 1]["val_loss"], rel=1e-4)
+    assert accuracy == pytest.approx(history[kept - 1]["val_accuracy"])
+    assert history[-1]["loss"] < history[0]["loss"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_frozen_body_refuses_augmentation(tmp_path: Path) -> None:
+    model = models.build("vgg19_frozen", 32, None)
+    with pytest.raises(MalariaError, match=r"augment must be off.* for vgg19_frozen"):
+        fit(model, bright_and_dark(size=32), FLIPPED, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_features_are_deleted_also_where_training_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frozen = models.Architecture(models.ARCHITECTURES["basic_cnn"].build, frozen_until="mean")
+    monkeypatch.setitem(models.ARCHITECTURES, "basic_cnn", frozen)
+
+    def stop(row: Epoch) -> None:
+        assert len(list(tmp_path.iterdir())) == 1
+        raise MalariaError("stopped")
+
+    with pytest.raises(MalariaError, match="stopped"):
+        fit(small(), bright_and_dark(), PLAIN, tmp_path, on_epoch=stop)
+    assert list(tmp_path.iterdir()) == []
