@@ -16,8 +16,9 @@ def compute_curves(predictions: pd.DataFrame, threshold: float) -> dict[str, pd.
     """Return the tables roc, pr, calibration and confusion of one split's predictions."""
     label = predictions["label"].to_numpy()
     probability = predictions["probability"].to_numpy()
-    fpr, tpr, _ = sk.roc_curve(label, probability)
-    precision, recall, _ = sk.precision_recall_curve(label, probability)
+    logit = predictions["logit"].to_numpy()
+    fpr, tpr, _ = sk.roc_curve(label, logit)
+    precision, recall, _ = sk.precision_recall_curve(label, logit)
     observed, predicted = calibration_curve(
         label, probability, n_bins=CALIBRATION_BINS, strategy="quantile"
     )

@@ -13,36 +13,42 @@ from tqdm import tqdm
 
 from malaria.archive import Cell, decode, read_entry
 
-CHUNK = 512  # cells in flight; bounds memory, keeps every thread busy
+BLOCK = 16  # cells a task and a write: one by one, handing over costs too much
 
 
 def write_images(archive: ZipFile, cells: Sequence[Cell], size: int, path: Path) -> None:
     """Write the cells as uint8 (N, size, size, 3) RGB, in the order given, decoding each once.
 
-    The array is written through a memory map, so memory does not grow with N.
+    Each thread holds one block of images, so memory does not grow with N.
     Raises MalariaError that names the entry which does not decode.
     """
-    array = np.lib.format.open_memmap(
-        path, mode="w+", dtype=np.uint8, shape=(len(cells), size, size, 3)
-    )
-
     reading = Lock()  # zipfile counts its open entries without one
-
-    def fill(row: int) -> None:
-        cell = cells[row]
-        with reading:
-            content = read_entry(archive, cell)
-        array[row] = resize(np.asarray(decode(content, cell.entry)), size)
+    writing = Lock()
 
     with (
+        path.open("wb") as file,
         ThreadPoolExecutor(max_workers=os.cpu_count()) as pool,
         tqdm(total=len(cells), unit="cell", desc="preprocess", disable=None) as bar,
     ):
-        for start in range(0, len(cells), CHUNK):
-            rows = range(start, min(start + CHUNK, len(cells)))
-            for _ in pool.map(fill, rows):
-                bar.update()
-    array.flush()
+        shape = (len(cells), size, size, 3)
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        first = file.tell()
+
+        def fill(start: int) -> int:
+            part = cells[start : start + BLOCK]
+            images = np.empty((len(part), size, size, 3), dtype=np.uint8)
+            for cell, image in zip(part, images, strict=True):
+                with reading:
+                    content = read_entry(archive, cell)
+                image[...] = resize(np.asarray(decode(content, cell.entry)), size)
+            with writing:
+                file.seek(first + start * images[0].nbytes)
+                file.write(images.data)
+            return len(part)
+
+        for count in pool.map(fill, range(0, len(cells), BLOCK)):
+            bar.update(count)
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:

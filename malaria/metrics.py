@@ -47,10 +47,11 @@ def choose_threshold(label: np.ndarray, probability: np.ndarray, rule: str) -> f
 def compute_metrics(predictions: pd.DataFrame, threshold: float) -> dict[str, float | int]:
     """Return the metrics of one split at `threshold`; 'parasitized' is the positive class.
 
-    A cell is called parasitized when its probability is at least the threshold. The log loss
-    comes from the logits, because a sure mistake's probability is written as 0 or 1.
+    A cell is called parasitized when its probability is at least the threshold. Ranks and log
+    loss come from the logits, because the probability of a sure cell is written as 0 or 1.
     """
     label = predictions["label"].to_numpy()
+    logit = predictions["logit"].to_numpy()
     probability = predictions["probability"].to_numpy()
     called = (probability >= threshold).astype(int)
     values = {
@@ -60,9 +61,9 @@ def compute_metrics(predictions: pd.DataFrame, threshold: float) -> dict[str, fl
         "precision": sk.precision_score(label, called, zero_division=0),
         "f1": sk.f1_score(label, called),
         "mcc": sk.matthews_corrcoef(label, called),
-        "roc_auc": sk.roc_auc_score(label, probability),
-        "pr_auc": sk.average_precision_score(label, probability),
-        "log_loss": np.logaddexp(0, predictions["logit"] * (1 - 2 * label)).mean(),
+        "roc_auc": sk.roc_auc_score(label, logit),
+        "pr_auc": sk.average_precision_score(label, logit),
+        "log_loss": np.logaddexp(0, logit * (1 - 2 * label)).mean(),
         "brier": sk.brier_score_loss(label, probability),
     }
     return {

@@ -20,7 +20,7 @@ from malaria.cells import (
     write_order,
 )
 from malaria.errors import MalariaError
-from malaria.images import CHUNK, resize, write_images
+from malaria.images import BLOCK, resize, write_images
 from tests.conftest import png, random_images, write_cell_zip
 
 RED, GREEN, BLUE = (200, 10, 20), (10, 200, 20), (20, 10, 200)
@@ -70,7 +70,7 @@ def test_images_are_uint8_rgb_in_the_order_of_the_file_names(tmp_path: Path) -> 
 
 
 def test_more_cells_than_are_in_flight_at_once_are_all_written(tmp_path: Path) -> None:
-    count = CHUNK + 5
+    count = BLOCK + 5
     pixels = [plain((cell % 256, cell // 256, 7), 4, 4) for cell in range(count)]
     entries = {
         f"Parasitized/{name(1, 10000 + cell)}.png": png(pixels[cell]) for cell in range(count)

@@ -126,8 +126,7 @@ def test_equal_models_of_two_processes_have_the_same_bytes(tmp_path: Path) -> No
         "backend.prepare('cpu', 'mixed_bfloat16', 5)\n"
         "save_model(models.build(sys.argv[1], 32, None), Path(sys.argv[2]))\n"
     )
-    for name in ("basic_cnn", "vgg19_finetuned"):
-        for path in (tmp_path / "first.keras", tmp_path / "second.keras"):
-            command = [sys.executable, "-c", script, name, str(path)]
-            subprocess.run(command, cwd=REPO, check=True)
-        assert (tmp_path / "first.keras").read_bytes() == (tmp_path / "second.keras").read_bytes()
+    for path in (tmp_path / "first.keras", tmp_path / "second.keras"):
+        command = [sys.executable, "-c", script, "vgg19_finetuned", str(path)]
+        subprocess.run(command, cwd=REPO, check=True)
+    assert (tmp_path / "first.keras").read_bytes() == (tmp_path / "second.keras").read_bytes()

@@ -102,7 +102,7 @@ def test_the_weights_left_are_those_of_the_epoch_that_is_reported(
 ) -> None:
     # One val label in four is wrong, so confidence pays at first and costs later.
     cells = with_wrong_labels(bright_and_dark(), 0.25)
-    recipe = replace(PLAIN, epochs=12, optimizer="adam", learning_rate=0.5)
+    recipe = replace(PLAIN, epochs=12, batch_size=64, optimizer="adam", learning_rate=1.0)
     model = small()
     history, kept = fit(model, cells, recipe, tmp_path, keep=keep)
     best = int(np.argmin([row["val_loss"] for row in history])) + 1

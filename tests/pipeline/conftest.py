@@ -6,13 +6,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
 
 REPO = Path(__file__).resolve().parents[2]
 # Small enough for the fast tier; every stage and every output is there all the same.
-TINY = {
+TINY: dict[str, dict[str, Any]] = {
     "fetch": {"synthetic": {"infected_patients": 9, "healthy_patients": 6, "cells": 180}},
     "preprocess": {"size": 24},
     "train": {"epochs": 2, "batch_size": 32},
