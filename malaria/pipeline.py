@@ -8,8 +8,10 @@ import hashlib
 import json
 import os
 import posixpath
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ class Stage:
     """One stage of dvc.yaml, its paths relative to the pipeline's folder."""
 
     name: str
-    params: list[str]  # sections of params.yaml
+    params: list[str]  # keys of params.yaml, as in train.model
     deps: list[str]
     outs: list[str]
 
@@ -48,6 +50,11 @@ def read_stages(folder: Path, repo: str) -> dict[str, Stage]:
     }
 
 
+def values_of(stage: Stage, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the stage's params by their dotted keys; `params` is the content of params.yaml."""
+    return {key: reduce(getitem, key.split("."), params) for key in stage.params}
+
+
 def code_of(stage: Stage, stages: Iterable[Stage]) -> list[str]:
     """Return the stage's deps that no stage makes: its code."""
     made = {out for other in stages for out in other.outs}
@@ -65,7 +72,7 @@ def identity(folder: Path, params: dict[str, Any]) -> str:
     return _digest(
         {
             stage.name: {
-                "params": {section: params[section] for section in stage.params},
+                "params": values_of(stage, params),
                 "code": {
                     _in_repo(path, repo): md5(folder / path)
                     for path in code_of(stage, stages.values())

@@ -19,6 +19,7 @@ from malaria.pipeline import (
     locked_hashes,
     md5,
     read_stages,
+    values_of,
 )
 from malaria.tracking import Context, StageRun
 
@@ -66,7 +67,6 @@ def _context(stage: Stage, folder: Path, params: Mapping[str, Any]) -> Context:
     stages = read_stages(folder, params[REPO]).values()
     code = code_of(stage, stages)
     locked = locked_hashes(folder)
-    sections = {section for other in stages for section in other.params}
     digest = identity(folder, dict(params))
     experiment_name = os.environ.get("DVC_EXP_NAME")
     return Context(
@@ -76,8 +76,8 @@ def _context(stage: Stage, folder: Path, params: Mapping[str, Any]) -> Context:
         root=Path(os.environ.get("DVC_ROOT") or checkout),
         experiment=params["mlflow"]["experiment"],
         identity=digest,
-        params=flatten({section: params[section] for section in params if section in sections}),
-        stage_params=flatten({section: params[section] for section in stage.params}),
+        params=flatten({k: v for other in stages for k, v in values_of(other, params).items()}),
+        stage_params=flatten(values_of(stage, params)),
         code={in_repo(dep, folder, checkout): md5(folder / dep) for dep in code},
         data={
             in_repo(dep, folder, checkout): locked.get(dep) or md5(folder / dep)

@@ -13,8 +13,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from malaria.params.base import read_yaml
-from malaria.params.study import SECTIONS
-from malaria.pipeline import read_stages
+from malaria.params.study import SECTIONS, flatten, load_study
+from malaria.pipeline import read_stages, values_of
 from malaria.results import END, START, result_tables
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -71,9 +71,21 @@ def test_packages_run_nothing_on_import() -> None:
         assert [type(node) for node in body] == [ast.Expr]  # the docstring, so it is no dep
 
 
-def test_every_section_but_mlflow_belongs_to_one_stage() -> None:
-    used = [section for stage in read_stages(ROOT, ".").values() for section in stage.params]
-    assert sorted(used) == sorted({model.section for model in SECTIONS} - {"mlflow"})
+def test_every_key_but_mlflows_belongs_to_one_stage() -> None:
+    used = [key for stage in read_stages(ROOT, ".").values() for key in stage.params]
+    keys = {f"{model.section}.{key}" for model in SECTIONS for key in model.model_fields}
+    assert sorted(used) == sorted(key for key in keys if not key.startswith("mlflow."))
+
+
+def test_no_key_has_a_name_that_dvcs_run_cache_overlooks() -> None:
+    overlooked = {"size", "nfiles"}  # dvc.stage.cache leaves them out of its key, at any depth
+    for folder in ("", "demo", "pilot"):
+        params = load_study(ROOT / folder / "params.yaml")
+        for stage in read_stages(ROOT, ".").values():
+            for key, value in values_of(stage, params).items():
+                names = flatten({key: value})
+                below = {part for name in names for part in name.removeprefix(key).split(".")}
+                assert not ({key} | below) & overlooked
 
 
 @pytest.mark.parametrize("folder", ["demo", "pilot"])

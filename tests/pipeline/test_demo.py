@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from malaria.curves import compute_curves
@@ -96,6 +97,18 @@ def test_revisions_can_be_compared(finished: Checkout, tmp_path: Path) -> None:
     page = (checkout.demo / "drawn/index.html").read_text()
     for title in ("Loss by epoch", "ROC", "Precision-recall", "Calibration", "Test cells"):
         assert title in page
+
+
+def test_the_run_cache_never_brings_back_images_of_another_size(
+    finished: Checkout, tmp_path: Path
+) -> None:
+    checkout = finished.copy(tmp_path)
+    params = checkout.demo / "params.yaml"
+    params.write_text(params.read_text().replace("size: 24", "size: 20"))
+    (checkout.demo / "dvc.lock").unlink()  # then only the run cache knows the finished run
+    output = checkout.dvc("repro", "demo/dvc.yaml:preprocess").stdout
+    assert "Running stage 'demo/dvc.yaml:preprocess'" in output
+    assert np.load(checkout.demo / "data/images.npy", mmap_mode="r").shape == (180, 20, 20, 3)
 
 
 @pytest.mark.parametrize(

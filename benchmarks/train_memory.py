@@ -1,0 +1,165 @@
+"""Memory of a training by the size of its data, against the article's arrays in memory."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+import typer
+from ruamel.yaml import YAML
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's library
+
+from benchmarks.report import publish, spread, table, verdict
+from malaria.cells import write_cells, write_order
+
+ROOT = Path(__file__).resolve().parents[1]
+MODELS = ("basic_cnn", "vgg19_frozen")
+FRACTIONS = {"train": 0.6, "val": 0.15, "test": 0.25}  # the study's
+POLL_S = 0.02
+DEFAULT_COUNTS = (2000, 27558)  # the official set has as many; less drowns in noise
+MB = 1e6
+CLAIM = 0.2
+SIDES = ("train stage", "article")
+
+
+def main(
+    images: Annotated[list[int] | None, typer.Option(help="N, give it twice or more")] = None,
+    size: Annotated[int, typer.Option(help="pixels a side")] = 64,
+    model: Annotated[list[str] | None, typer.Option(help="default: both")] = None,
+    rounds: Annotated[int, typer.Option(help="how often each side runs, in turn")] = 3,
+    write: Annotated[bool, typer.Option("--write", help="put the result into README.md")] = False,
+) -> None:
+    """Measure how the peak of anonymous memory grows with images.npy."""
+    counts = sorted(set(images or DEFAULT_COUNTS))
+    if len(counts) < 2:
+        sys.exit("train_memory: growth needs two numbers of images; give --images twice")
+    parts = [
+        f"Random {size} x {size} px images, one epoch, on the CPU, {rounds} rounds. "
+        "Peak RssAnon in MB, median (min to max)."
+    ]
+    with tempfile.TemporaryDirectory(prefix="malaria-") as folder:
+        for name in model or MODELS:
+            parts += compare(name, counts, size, rounds, Path(folder))
+    publish("train_memory", "\n\n".join(parts), ["keras", "tensorflow", "numpy"], write)
+
+
+def compare(name: str, counts: list[int], size: int, rounds: int, folder: Path) -> list[str]:
+    """Return the table of one model and its verdict."""
+    workspaces = {n: prepare(folder / f"{name}-{n}", name, n, size) for n in counts}
+    peaks: dict[tuple[str, int], list[float]] = {(side, n): [] for side in SIDES for n in counts}
+    for _ in range(rounds):
+        for (side, n), values in peaks.items():
+            values.append(peak_rss_anon(command(side, name), workspaces[n]))
+            print(f"{name}, {side}, {n:,} images: {values[-1] / MB:,.0f} MB", file=sys.stderr)
+    bytes_ = {n: (path / "data/images.npy").stat().st_size for n, path in workspaces.items()}
+    least, most = counts[0], counts[-1]
+    growth = {
+        side: (median(peaks[side, most]) - median(peaks[side, least]))
+        / (bytes_[most] - bytes_[least])
+        for side in SIDES
+    }
+    for workspace in workspaces.values():
+        shutil.rmtree(workspace)
+
+    header = ["images", "images.npy, MB", *SIDES]
+    rows: list[list[str]] = [
+        [
+            f"{n:,}",
+            f"{bytes_[n] / MB:,.1f}",
+            *(spread([peak / MB for peak in peaks[side, n]]) for side in SIDES),
+        ]
+        for n in counts
+    ]
+    rows.append(
+        ["bytes more for each byte of images.npy", "", *(f"{growth[s]:.2f}" for s in SIDES)]
+    )
+    stage, article = (growth[side] for side in SIDES)
+    return [
+        f"`{name}`:",
+        table(header, rows),
+        f"Growth of the train stage: {verdict(stage, CLAIM, at_least=False)}; "
+        f"the article's way grows by {article - stage:.2f} bytes more a byte.",
+    ]
+
+
+def command(side: str, model: str) -> list[str]:
+    """Return what one side runs in its workspace."""
+    if side == "train stage":
+        return [sys.executable, "stages/train.py"]
+    script = Path(__file__).with_name("article_fit.py")
+    return [sys.executable, str(script), model, "data/images.npy", "data/cells.csv"]
+
+
+def prepare(folder: Path, model: str, n: int, size: int) -> Path:
+    """Return a folder in which the train stage runs in full, on `n` random images."""
+    (folder / "data").mkdir(parents=True)
+    for code in ("malaria", "stages"):
+        shutil.copytree(ROOT / code, folder / code, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "dvc.yaml", folder)
+
+    yaml = YAML()
+    params = yaml.load(ROOT / "params.yaml")
+    params["preprocess"]["size"] = size
+    params["train"].update(model=model, weights="none", epochs=1, device="cpu")
+    yaml.dump(params, folder / "params.yaml")
+
+    ids = [f"C1P1_IMG_1_cell_{number:06}" for number in range(n)]
+    ends = np.cumsum(list(FRACTIONS.values())) * n
+    splits = np.array(list(FRACTIONS))[np.searchsorted(ends, np.arange(n) + 0.5)]
+    cells = pd.DataFrame({"cell_id": ids, "label": np.arange(n) % 2, "split": splits})
+    cells = cells.assign(patient=[f"C{number}" for number in range(n)], slide="s", photo="p")
+    write_cells(cells.assign(width=size, height=size), folder / "data/cells.csv")
+    write_order(folder / "data/images.json", ids, size, "random images")
+    rng = np.random.default_rng(0)
+    array = np.lib.format.open_memmap(
+        folder / "data/images.npy", mode="w+", dtype=np.uint8, shape=(n, size, size, 3)
+    )
+    for row in range(n):
+        array[row] = rng.integers(0, 256, (size, size, 3), dtype=np.uint8)
+    return folder
+
+
+def peak_rss_anon(command: list[str], folder: Path) -> float:
+    """Return the largest anonymous memory of a process in bytes, looked at every 20 ms.
+
+    Anonymous alone: pages of a mapped file count as resident too, and cost nothing.
+    """
+    env = os.environ | {
+        "CUDA_VISIBLE_DEVICES": "",
+        "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "TMPDIR": str(folder),  # MLflow leaves lock files there
+    }
+    env.pop("DVC_ROOT", None)
+    peak = 0
+    with (folder / "log.txt").open("wb") as log:
+        process = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log)
+        while process.poll() is None:
+            peak = max(peak, rss_anon(process.pid))
+            time.sleep(POLL_S)
+    if process.returncode != 0:
+        log_text = (folder / "log.txt").read_text(errors="replace")
+        sys.exit(f"train_memory: {' '.join(command)} failed\n{log_text}")
+    return float(peak)
+
+
+def rss_anon(pid: int) -> int:
+    """Return the anonymous memory of a process in bytes, 0 when it has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    values = [line.split()[1] for line in lines if line.startswith("RssAnon:")]
+    return int(values[0]) * 1024 if values else 0
+
+
+if __name__ == "__main__":
+    typer.run(main)
