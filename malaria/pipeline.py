@@ -117,7 +117,8 @@ def md5(path: Path) -> str:
             return hashlib.file_digest(file, "md5").hexdigest()
     except OSError as error:
         raise MalariaError(
-            f"{path} cannot be read ({error.strerror}); dvc.yaml names it."
+            f"{path} cannot be read ({error.strerror}), but dvc.yaml names it; bring it back with "
+            "`uv run dvc repro` if a stage makes it, else from Git."
         ) from None
 
 

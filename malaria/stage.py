@@ -1,5 +1,6 @@
 """What surrounds every stage: its run in MLflow, and errors told in one sentence."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -26,6 +27,7 @@ from malaria.tracking import Context, StageRun
 # What the pipeline itself writes does not make a tree dirty.
 NOT_DIRT = (":!*dvc.lock", ":!*.gitignore", ":!*/reports/*", ":!reports/*")
 INTERRUPTED = 130
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 def run_stage(name: str, main: Callable[[StageRun], None]) -> None:
@@ -55,6 +57,8 @@ def run_stage(name: str, main: Callable[[StageRun], None]) -> None:
         sys.exit(INTERRUPTED)
     except BaseException as error:
         run.fail(f"{type(error).__name__}: {error}", traceback.format_exc())
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            sys.exit(f"{name}: the disk is full; free some space and run the same command again.")
         raise
 
 

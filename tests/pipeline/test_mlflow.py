@@ -158,6 +158,19 @@ def test_a_stage_that_raises_closes_its_run_as_failed(finished: Checkout, tmp_pa
     assert text.startswith("Traceback")
 
 
+def test_a_full_disk_is_one_sentence(finished: Checkout, tmp_path: Path) -> None:
+    copy = finished.copy(tmp_path)
+    images = copy.demo / "data/images.npy"
+    images.unlink()
+    images.symlink_to("/dev/full")
+    result = copy.run("python", "../stages/preprocess.py", cwd=copy.demo, check=False)
+    assert result.returncode == 1
+    assert result.stderr.strip().splitlines()[-1] == (
+        "preprocess: the disk is full; free some space and run the same command again."
+    )
+    assert "Traceback" not in result.stderr
+
+
 def test_a_server_that_is_away_costs_seconds_and_no_output(
     finished: Checkout, tmp_path: Path
 ) -> None:
