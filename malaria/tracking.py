@@ -5,6 +5,7 @@ logging with a warning, and the stage goes on.
 """
 
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -40,6 +41,7 @@ OPENS_AS = {"mlflow.experimentKind": "custom_model_development"}  # not as trace
 LARGEST_ARTIFACT = 5_000_000  # bytes; larger outputs are DVC's alone
 MODEL_SUFFIX = ".keras"  # logged as a model, not as a file
 LOCK_LIMIT_S = 60
+CREDENTIALS = re.compile(r"//[^/@\s]+@")  # user and password in an address
 
 
 @dataclass(frozen=True)
@@ -115,11 +117,11 @@ class StageRun:
         except Exception as error:
             self._is_on = False
             reason = " ".join(str(error).split())[:300]
-            print(
+            sentence = (
                 f"mlflow: {tracking_uri(self._context.root)} failed ({reason}); "
-                f"{self._context.stage} goes on and logs nothing more.",
-                file=sys.stderr,
+                f"{self._context.stage} goes on and logs nothing more."
             )
+            print(CREDENTIALS.sub("//", sentence), file=sys.stderr)
 
     def _open(self) -> None:
         context = self._context

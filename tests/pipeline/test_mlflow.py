@@ -181,9 +181,10 @@ def test_a_server_that_is_away_costs_seconds_and_no_output(
         "python",
         "../stages/split.py",
         cwd=copy.demo,
-        MLFLOW_TRACKING_URI="http://127.0.0.1:9",
+        MLFLOW_TRACKING_URI="http://user:secret@127.0.0.1:9",
     )
     assert time.monotonic() - start < 60
     assert result.stderr.count("mlflow: http://127.0.0.1:9 failed") == 1
     assert "split goes on and logs nothing more" in result.stderr
+    assert "secret" not in result.stdout + result.stderr
     assert (copy.demo / "data/cells.csv").read_bytes() == before
