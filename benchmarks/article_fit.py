@@ -15,8 +15,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's 
 
 from malaria import models
 from malaria.cells import read_cells
+from malaria.optimizers import make_optimizer
 from malaria.recipes import RECIPES
-from malaria.training import OPTIMIZERS
 
 
 def main(name: str, images: Path, cells: Path) -> None:
@@ -35,7 +35,8 @@ def main(name: str, images: Path, cells: Path) -> None:
     # The images are scaled already, so the model begins after its own scaling.
     model = keras.Model(whole.get_layer("scale").output, whole.output)
     recipe = RECIPES[name]
-    model.compile(OPTIMIZERS[recipe.optimizer](recipe.learning_rate), "binary_crossentropy")
+    optimizer = make_optimizer(recipe.optimizer, "constant", recipe.learning_rate, steps=1)
+    model.compile(optimizer, "binary_crossentropy")
     model.fit(
         x["train"],
         y["train"],

@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
 
-Augment = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
+Inputs = np.ndarray | dict[str, np.ndarray]
+Augment = Callable[[np.ndarray, np.ndarray, int], Inputs]  # of images, their rows, the epoch
 
 
 class Batches(keras.utils.PyDataset):
@@ -14,7 +16,7 @@ class Batches(keras.utils.PyDataset):
 
     Only the rows of a batch are read into memory. With `labels` a batch is (x, y), y float32
     (B, 1); without, it is (x,). Row i of `array` has label i. `shuffle_seed` and the epoch fix
-    the order.
+    the order. `augment` makes x of the images.
     """
 
     def __init__(
@@ -46,14 +48,13 @@ class Batches(keras.utils.PyDataset):
         """Return the number of batches; the last may be smaller."""
         return math.ceil(len(self._rows) / self._batch_size)
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
+    def __getitem__(self, index: int) -> tuple[Any, ...]:
         """Return batch `index`."""
         start = index * self._batch_size
         positions = self._order[start : start + self._batch_size]
         rows = self._rows[positions]
-        x = np.asarray(self._array[rows])
-        if self._augment is not None:
-            x = self._augment(x, rows, self._epoch)
+        images = np.asarray(self._array[rows])
+        x = images if self._augment is None else self._augment(images, rows, self._epoch)
         if self._labels is None:
             return (x,)
         return x, self._labels[rows].astype("float32")[:, None]

@@ -1,46 +1,96 @@
 """The articles' models: uint8 RGB in, probability of 'parasitized' out.
 
-Every model ends in a layer `logit` (Dense 1, float32) and its sigmoid `probability`, and
-carries its own preprocessing, so a saved model needs nothing but an image.
+Every model ends in a layer `logit` (float32) and its sigmoid `probability`, and carries its
+own preprocessing, so a saved model needs nothing but Keras and an image.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import keras
 from keras import layers
 
+from malaria import resnets, small_cnns, vgg
 from malaria.errors import MalariaError
 from malaria.modelfile import LOGIT
+from malaria.weights import Weights
 
-IMAGENET_MEAN_BGR = (103.939, 116.779, 123.68)  # of keras.applications' VGG weights
-VGG_SHRINKS = 32  # five poolings by two
-Weights = Path | str | None
+Features = Callable[[keras.KerasTensor, Weights], keras.KerasTensor]
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """A model's layers, and whether it has a body that is trained elsewhere."""
+    """A model's layers up to its logit, and the body of it that was trained elsewhere.
 
-    build: Callable[[keras.KerasTensor, Weights], keras.KerasTensor]
-    pretrained: bool = False
-    frozen_until: str | None = None  # last layer of the body that is never trained
+    `groups` are the body's parts, each by the beginnings of its layers' names, from the image on;
+    all other layers are the head.
+    """
+
+    features: Features
+    groups: tuple[tuple[str, ...], ...] = ()
+    frozen_until: str | None = None  # last layer of a body that is never trained
+    two_classes: bool = False  # the logit is the difference of the two of a softmax
+    smallest: int = 16  # pixels a side that its layers leave anything of
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether it has a body."""
+        return bool(self.groups)
+
+
+VGG_SMALLEST = 32  # five poolings by two
+VGG_GROUPS = (("block1", "block2", "block3"), ("block4", "block5"))
+RESNET_GROUPS = (("conv1", "pool1", "stack0", "stack1"), ("stack2", "stack3"))  # as fastai cuts
+ARCHITECTURES = {
+    "basic_cnn": Architecture(small_cnns.basic_cnn),
+    "vgg19_frozen": Architecture(
+        vgg.vgg19_frozen, VGG_GROUPS, frozen_until="block5_pool", smallest=VGG_SMALLEST
+    ),
+    "vgg19_finetuned": Architecture(vgg.vgg19_finetuned, VGG_GROUPS, smallest=VGG_SMALLEST),
+    "resnet18": Architecture(resnets.resnet18, RESNET_GROUPS),
+    "resnet34": Architecture(resnets.resnet34, RESNET_GROUPS),
+    "resnet50": Architecture(resnets.resnet50, RESNET_GROUPS),
+    "resnet_preact": Architecture(resnets.resnet_preact),
+    "cnn_base": Architecture(small_cnns.cnn_base, two_classes=True, smallest=18),
+    "cnn_leaky": Architecture(small_cnns.cnn_leaky, two_classes=True),
+    "cnn_se": Architecture(small_cnns.cnn_se, two_classes=True),
+    "vgg16_frozen": Architecture(
+        vgg.vgg16_frozen,
+        VGG_GROUPS,
+        frozen_until="block5_pool",
+        two_classes=True,
+        smallest=VGG_SMALLEST,
+    ),
+}
 
 
 def build(name: str, size: int, weights: Weights) -> keras.Model:
     """Return the model `name` for (N, size, size, 3) uint8 RGB; its output is (N, 1) float32.
 
-    `weights` is a file, 'imagenet' or None, as keras.applications takes it; models
-    without a pre-trained body start from random weights whatever it is.
+    `weights` is a file, 'imagenet' or None; models without a pre-trained body start from
+    random weights whatever it is.
     Raises MalariaError where weights cannot be had or the size is too small.
     """
     architecture = ARCHITECTURES[name]
+    if size < architecture.smallest:
+        raise MalariaError(
+            f"preprocess.size is {size}: {name} needs at least {architecture.smallest} pixels."
+        )
     image = keras.Input((size, size, 3), dtype="uint8", name="image")
-    features = architecture.build(image, weights)
-    logit = layers.Dense(1, dtype="float32", name=LOGIT)(features)
+    features = architecture.features(image, weights)
+    logit = _two_class_logit(features) if architecture.two_classes else _logit(features)
     probability = layers.Activation("sigmoid", dtype="float32", name="probability")(logit)
     return keras.Model(image, probability, name=name)
+
+
+def _logit(features: keras.KerasTensor) -> keras.KerasTensor:
+    return layers.Dense(1, dtype="float32", name=LOGIT)(features)
+
+
+def _two_class_logit(features: keras.KerasTensor) -> keras.KerasTensor:
+    """Return the logit whose sigmoid is the first class's softmax: the two's difference."""
+    classes = layers.Dense(2, dtype="float32", name="classes")(features)
+    return layers.Subtract(dtype="float32", name=LOGIT)([classes[:, :1], classes[:, 1:]])
 
 
 def split_at(model: keras.Model, layer: str) -> tuple[keras.Model, keras.Model]:
@@ -51,81 +101,10 @@ def split_at(model: keras.Model, layer: str) -> tuple[keras.Model, keras.Model]:
     return body, head
 
 
-def _basic_cnn(image: keras.KerasTensor, weights: Weights) -> keras.KerasTensor:
-    x = layers.Rescaling(1 / 255, name="scale")(image)
-    for number, filters in enumerate((32, 64, 128), start=1):
-        x = layers.Conv2D(filters, 3, padding="same", activation="relu", name=f"conv{number}")(x)
-        x = layers.MaxPooling2D(2, name=f"pool{number}")(x)
-    return _article_head(x)
-
-
-def _vgg19(image: keras.KerasTensor, weights: Weights, trainable: tuple[str, ...]) -> keras.Model:
-    """Return VGG19's convolutions on `image`; only layers whose names start so learn."""
-    if image.shape[1] < VGG_SHRINKS:
-        raise MalariaError(
-            f"preprocess.size is {image.shape[1]}: VGG19 halves an image five times and needs "
-            f"at least {VGG_SHRINKS} pixels."
-        )
-    try:
-        body = keras.applications.VGG19(
-            include_top=False, weights=weights, input_tensor=_for_vgg(image, weights)
-        )
-    except Exception as error:
-        if weights is None:
-            raise
-        raise MalariaError(_weights_fault(weights, error)) from error
-    for layer in body.layers:
-        layer.trainable = layer.name.startswith(trainable)
-    return body
-
-
-def _for_vgg(image: keras.KerasTensor, weights: Weights) -> keras.KerasTensor:
-    """Return what the weights expect: BGR minus the ImageNet mean, else RGB from 0 to 1.
-
-    In float32, because bfloat16 cannot tell neighbouring grey values apart once the mean
-    is subtracted.
-    """
-    if weights is None:
-        return layers.Rescaling(1 / 255, dtype="float32", name="scale")(image)
-    mean_rgb = IMAGENET_MEAN_BGR[::-1]
-    centred = layers.Rescaling(
-        1.0, offset=[-value for value in mean_rgb], dtype="float32", name="subtract_mean"
-    )(image)
-    return keras.ops.flip(centred, axis=-1)
-
-
-def _weights_fault(weights: Weights, error: Exception) -> str:
-    reason = " ".join(str(error).split())[:200]
-    if weights == "imagenet":
-        return (
-            f"train.weights: imagenet could not be downloaded ({reason}); without network, put "
-            "the file into a folder, name that folder in MALARIA_MIRROR and set train.weights to "
-            "sha256:<its hash>, or run the demo: `uv run dvc repro demo/dvc.yaml`."
-        )
-    return (
-        f"train.weights: {weights} does not hold VGG19 convolutions ({reason}); "
-        "give a file in Keras' own layout without the top layers."
-    )
-
-
-def _vgg19_finetuned(image: keras.KerasTensor, weights: Weights) -> keras.KerasTensor:
-    return _article_head(_vgg19(image, weights, trainable=("block4", "block5")).output)
-
-
-def _vgg19_frozen(image: keras.KerasTensor, weights: Weights) -> keras.KerasTensor:
-    return _article_head(_vgg19(image, weights, trainable=()).output)
-
-
-def _article_head(x: keras.KerasTensor) -> keras.KerasTensor:
-    x = layers.Flatten(name="flatten")(x)
-    for number in (1, 2):
-        x = layers.Dense(512, activation="relu", name=f"dense{number}")(x)
-        x = layers.Dropout(0.3, name=f"dropout{number}")(x)
-    return x
-
-
-ARCHITECTURES = {
-    "basic_cnn": Architecture(_basic_cnn),
-    "vgg19_frozen": Architecture(_vgg19_frozen, pretrained=True, frozen_until="block5_pool"),
-    "vgg19_finetuned": Architecture(_vgg19_finetuned, pretrained=True),
-}
+def group_of(model: keras.Model, layer: keras.layers.Layer) -> int:
+    """Return the number of the layer's group, from the image on; the head's is the last."""
+    groups = ARCHITECTURES[model.name].groups
+    for number, beginnings in enumerate(groups):
+        if layer.name.startswith(beginnings):
+            return number
+    return len(groups)

@@ -5,6 +5,7 @@ import startup_keras  # noqa: F401
 
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from malaria.params.augment import AugmentParams
 from malaria.params.base import load
 from malaria.params.study import flatten
 from malaria.params.train import TrainParams
-from malaria.recipes import resolve
+from malaria.recipes import Recipe, resolve
 from malaria.stage import run_stage
 from malaria.tracking import StageRun
 from malaria.training import Cells, train
@@ -56,10 +57,8 @@ def main(run: StageRun) -> None:
     }
     run.params(flatten({"resolved": resolved}))
     print(f"train: {params.model}, {model.count_params():,} parameters, on the {device}")
-    if not pretrained and params.weights != NONE:
-        print(f"train: {params.model} has no pre-trained body; train.weights is not used")
-    if size != recipe.published_size:
-        print(f"train: {size} px; the recipe was published at {recipe.published_size} px")
+    for warning in _warnings(params, recipe, size):
+        print(f"train: warning: {warning}")
 
     def on_epoch(row: dict[str, float]) -> None:
         run.metrics(row, step=int(row["epoch"]))
@@ -85,11 +84,32 @@ def main(run: StageRun) -> None:
     MODEL.parent.mkdir(exist_ok=True)
     HISTORY.parent.mkdir(exist_ok=True)
     save_model(model, MODEL)
-    rows = pd.DataFrame(history).round(HISTORY_DIGITS)
+    rows = pd.DataFrame(map(_rounded, history))
     rows.to_csv(HISTORY, index=False, lineterminator="\n")
     best = {"kept_epoch": kept, "val_loss": round(history[kept - 1]["val_loss"], HISTORY_DIGITS)}
     SUMMARY.write_text(json.dumps(resolved | best, indent=2) + "\n")
     run.model(keras.models.load_model(MODEL), example=images[:1])
+
+
+def _warnings(params: TrainParams, recipe: Recipe, size: int) -> Iterator[str]:
+    """Give what a user should know of values that work, but not as one may think."""
+    pretrained = models.ARCHITECTURES[params.model].pretrained
+    if not pretrained and params.weights != NONE:
+        yield f"{params.model} has no pre-trained body; train.weights is not used"
+    if pretrained and params.weights == NONE and recipe.head_epochs:
+        yield (
+            f"the body starts at random, so {recipe.head_epochs} epochs of the head alone learn "
+            "from random features; set train.head_epochs to 0"
+        )
+    if size != recipe.published_size:
+        yield f"{size} px; the recipe was published at {recipe.published_size} px"
+
+
+def _rounded(row: dict[str, float]) -> dict[str, float]:
+    """Return a row of the history for the file; learning rates are too small for fixed digits."""
+    rate = float(f"{row['learning_rate']:.{HISTORY_DIGITS}g}")
+    fixed = {name: round(value, HISTORY_DIGITS) for name, value in row.items()}
+    return fixed | {"learning_rate": rate}
 
 
 if __name__ == "__main__":

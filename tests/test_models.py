@@ -50,7 +50,7 @@ def model(built: dict[str, keras.Model], request: pytest.FixtureRequest) -> kera
     return built[request.param]
 
 
-@pytest.fixture(params=["vgg19_frozen", "vgg19_finetuned"])
+@pytest.fixture(params=["vgg19_frozen", "vgg19_finetuned"], ids=str)
 def random_vgg(built: dict[str, keras.Model], request: pytest.FixtureRequest) -> keras.Model:
     return built[request.param]
 
@@ -87,8 +87,52 @@ def test_a_model_has_its_own_name(built: dict[str, keras.Model]) -> None:
     assert [model.name for model in built.values()] == list(built)
 
 
-def test_basic_cnn_has_the_articles_parameters() -> None:
-    assert models.build("basic_cnn", 125, None).count_params() == 15_102_529
+@pytest.mark.parametrize(
+    ("name", "size", "parameters"),
+    [
+        ("basic_cnn", 125, 15_102_529),
+        ("cnn_base", 64, 646_338),
+        ("cnn_leaky", 64, 110_018),
+        ("cnn_se", 64, 271_378),
+        ("vgg16_frozen", 64, 14_780_610),
+    ],
+)
+def test_a_model_has_its_published_parameters(name: str, size: int, parameters: int) -> None:
+    assert models.build(name, size, None).count_params() == parameters
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    # of torchvision's bodies, then pooled_norm, dense1, dense_norm and the logit
+    [
+        ("resnet18", 11_176_512 + 9_600),
+        ("resnet34", 21_284_672 + 17_024),
+        ("resnet50", 23_508_032 + 53_120),
+    ],
+)
+def test_a_resnets_body_has_the_known_parameters(
+    built: dict[str, keras.Model], name: str, parameters: int
+) -> None:
+    model = built[name]
+    body = sum(
+        layer.count_params()
+        for layer in model.layers
+        if models.group_of(model, layer) < 2 or layer.name.startswith("stack")
+    )
+    assert body == parameters
+
+
+def test_resnet_preact_has_three_stages_of_bottlenecks(built: dict[str, keras.Model]) -> None:
+    model = built["resnet_preact"]
+    blocks = [layer for layer in model.layers if layer.name.endswith("_add")]
+    assert [layer.output.shape[1:] for layer in blocks] == (
+        [(16, 16, 128)] * 3 + [(8, 8, 256)] * 4 + [(4, 4, 512)] * 6
+    )
+    kernels = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+    assert len(kernels) == 1 + 3 * 13 + 3
+    assert len(model.losses) == len(kernels)
+    penalty = sum(5e-4 * (layer.kernel.numpy() ** 2).sum() for layer in kernels)
+    assert float(sum(model.losses)) == pytest.approx(penalty, rel=1e-4)
 
 
 def test_vgg19_has_the_parameters_of_its_convolutions_and_the_articles_head(
@@ -124,6 +168,27 @@ def test_the_probability_is_the_sigmoid_of_the_logit(basic_cnn: keras.Model) -> 
     assert basic_cnn.predict(images, verbose=0) == pytest.approx(
         1 / (1 + np.exp(-logits)), abs=1e-6
     )
+
+
+@pytest.mark.parametrize("name", ["cnn_base", "cnn_leaky", "cnn_se", "vgg16_frozen"])
+def test_the_logit_of_two_classes_is_the_softmax_of_the_first(
+    built: dict[str, keras.Model], name: str
+) -> None:
+    images = random_images(4, VGG_SIZE)
+    classes = keras.Model(built[name].input, built[name].get_layer("classes").output)
+    scores = classes.predict(images, verbose=0)
+    softmax = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    assert built[name].predict(images, verbose=0) == pytest.approx(softmax[:, :1], abs=1e-6)
+
+
+def test_squeeze_and_excite_weighs_channels(built: dict[str, keras.Model]) -> None:
+    model = built["cnn_se"]
+    before, weight = model.get_layer("weigh").input
+    inside = keras.Model(model.input, [before, weight, model.get_layer("weigh").output])
+    maps, weights, weighed = inside.predict(random_images(2, VGG_SIZE), verbose=0)
+    assert weights.shape == (2, 1, 1, 128)
+    assert ((weights > 0) & (weights < 1)).all()
+    assert weighed == pytest.approx(maps * weights, abs=1e-6)
 
 
 @pytest.mark.usefixtures("bfloat16")
@@ -184,6 +249,15 @@ def test_an_image_too_small_for_vgg_is_refused() -> None:
     assert models.build("basic_cnn", 31, None).input.shape[1] == 31
 
 
+@pytest.mark.parametrize(
+    ("name", "smallest"), [("cnn_base", 18), ("basic_cnn", 16), ("resnet18", 16)]
+)
+def test_a_model_takes_the_smallest_size_that_it_names(name: str, smallest: int) -> None:
+    assert models.build(name, smallest, None).input.shape[1] == smallest
+    with pytest.raises(MalariaError, match=f"size is {smallest - 1}: {name} needs at least"):
+        models.build(name, smallest - 1, None)
+
+
 @pytest.mark.parametrize("kind", ["fewer layers", "no HDF5", "an empty HDF5", "missing"])
 def test_a_file_that_holds_no_vgg19_is_named(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "other.h5"
@@ -231,20 +305,86 @@ def test_a_model_is_its_head_on_its_body(
 
 def test_only_frozen_bodies_end_at_a_layer_of_their_own() -> None:
     for name, architecture in models.ARCHITECTURES.items():
-        assert architecture.pretrained == name.startswith("vgg19")
-        assert architecture.frozen_until == ("block5_pool" if name == "vgg19_frozen" else None)
+        body = name.startswith("vgg") or name in ("resnet18", "resnet34", "resnet50")
+        assert architecture.pretrained == body
+        frozen = "block5_pool" if name.endswith("_frozen") else None
+        assert architecture.frozen_until == frozen
+
+
+@pytest.mark.parametrize("name", ["resnet18", "vgg19_finetuned"])
+def test_groups_run_from_the_image_to_the_head(built: dict[str, keras.Model], name: str) -> None:
+    model = built[name]
+    groups = [models.group_of(model, layer) for layer in model.layers if layer.weights]
+    assert groups == sorted(groups)
+    assert set(groups) == {0, 1, 2}
+
+
+@pytest.fixture(scope="module")
+def resnet18_body() -> keras.Model:
+    """KerasHub's own ResNet-18 with weights and statistics of its own."""
+    from keras_hub.models import ResNetBackbone
+
+    body = ResNetBackbone(
+        input_conv_filters=[64],
+        input_conv_kernel_sizes=[7],
+        stackwise_num_filters=[64, 128, 256, 512],
+        stackwise_num_blocks=[2, 2, 2, 2],
+        stackwise_num_strides=[1, 2, 2, 2],
+        block_type="basic_block",
+        image_shape=(VGG_SIZE, VGG_SIZE, 3),
+    )
+    rng = np.random.default_rng(4)
+    body.set_weights([w + abs(rng.normal(0, 0.05, w.shape)) for w in body.get_weights()])
+    return body
+
+
+def test_a_resnet_takes_the_weights_that_kerashub_wrote(
+    tmp_path: Path, resnet18_body: keras.Model
+) -> None:
+    path = tmp_path / "model.weights.h5"
+    resnet18_body.save_weights(path)
+    images = random_images(2, VGG_SIZE)
+    model = models.build("resnet18", VGG_SIZE, path)
+    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    expected = resnet18_body.predict((images / 255 - mean) / std, verbose=0)
+    inside = keras.Model(model.input, model.get_layer("stack3_block1_out").output)
+    assert inside.predict(images, verbose=0) == pytest.approx(expected, rel=1e-3, abs=1e-3)
+
+
+def test_a_file_that_holds_another_resnet_is_named(
+    tmp_path: Path, resnet18_body: keras.Model
+) -> None:
+    path = tmp_path / "model.weights.h5"
+    resnet18_body.save_weights(path)
+    with pytest.raises(MalariaError, match="does not hold resnet50, as KerasHub writes"):
+        models.build("resnet50", VGG_SIZE, path)
+
+
+def test_a_resnets_imagenet_weights_without_network_name_the_ways_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(MalariaError, match=r"train\.weights: imagenet could not be downloaded"):
+        models.build("resnet34", VGG_SIZE, "imagenet")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("weights", [None, "file"])
-def test_a_saved_model_works_without_this_library(tmp_path: Path, weights: str | None) -> None:
+@pytest.mark.parametrize(
+    ("name", "weights"),
+    [("vgg19_finetuned", None), ("vgg19_finetuned", "file"), ("resnet18", None), ("cnn_se", None)],
+)
+def test_a_saved_model_works_without_this_library(
+    tmp_path: Path, name: str, weights: str | None
+) -> None:
     file = write_weights(tmp_path / "vgg19.h5", CONVOLUTIONS) if weights else None
-    model = models.build("vgg19_finetuned", VGG_SIZE, file)
+    model = models.build(name, VGG_SIZE, file)
     images = random_images(2, VGG_SIZE)
     save_model(model, tmp_path / "model.keras")
     np.save(tmp_path / "images.npy", images)
     script = (
-        "import sys; sys.modules['malaria'] = None\n"
+        "import sys; sys.modules['malaria'] = sys.modules['keras_hub'] = None\n"
         "import keras, numpy\n"
         "model = keras.models.load_model('model.keras')\n"
         "numpy.save('probability.npy', model.predict(numpy.load('images.npy'), verbose=0))\n"

@@ -45,11 +45,11 @@ def changed(folder: Path, changes: dict[str, object], base: Path = ROOT) -> Path
 
 
 def edited(folder: Path, old: str, new: str) -> Path:
-    """Return a copy of the root's params file in which one piece of text is another."""
+    """Return a copy of the root's params file in which one line begins otherwise."""
     text = ROOT.read_text()
-    assert text.count(old) == 1
+    assert text.count(f" {old}") == 1
     path = folder / "params.yaml"
-    path.write_text(text.replace(old, new))
+    path.write_text(text.replace(f" {old}", f" {new}"))
     return path
 
 
@@ -85,7 +85,7 @@ def test_a_section_keeps_the_values_of_the_file() -> None:
     ("base", "key", "allowed"),
     [
         (ROOT, "train.epoch", "epochs, batch_size"),
-        (ROOT, "augment.brightness_range", "rotation_range, width_shift_range"),
+        (ROOT, "augment.channel_shift_range", "rotation_range, width_shift_range"),
         (ROOT, "split.fractions.validation", "(allowed: train, val, test)"),
         (
             DEMO,
@@ -149,8 +149,12 @@ def test_a_value_of_another_type_is_named_and_not_converted(
         ("train.learning_rate", 0, "greater than 0"),
         ("train.seed", -1, "0"),
         ("train.seed", 2**32, str(2**32)),
-        ("train.model", "resnet50", "'basic_cnn', 'vgg19_frozen' or 'vgg19_finetuned'"),
-        ("train.optimizer", "lion", "'adam', 'rmsprop' or 'sgd'"),
+        ("train.model", "resnet", "'basic_cnn', 'vgg19_frozen', 'vgg19_finetuned', 'resnet18'"),
+        ("train.optimizer", "lion", "'adam', 'adamw', 'rmsprop' or 'sgd'"),
+        ("train.schedule", "cosine", "'constant', 'plateau', 'linear' or 'one_cycle'"),
+        ("train.patience", -1, "0"),
+        ("train.head_epochs", -1, "0"),
+        ("train.body_learning_rate", 0, "greater than 0"),
         ("train.keep", "first", "'best' or 'last'"),
         ("train.device", "tpu", "'auto', 'cpu' or 'gpu'"),
         ("train.precision", "float16", "'float32' or 'mixed_bfloat16'"),
@@ -162,7 +166,13 @@ def test_a_value_of_another_type_is_named_and_not_converted(
         ("train.weights", f"sha256:{HASH}0", "imagenet|none|sha256:"),
         ("augment.rotation_range", -1, "0"),
         ("augment.rotation_range", 181, "180"),
-        ("augment.zoom_range", 1, "less than 1"),
+        ("augment.engine", None, "'device' or 'generator'"),
+        ("augment.zoom_range", "wide", "list"),
+        ("augment.zoom_range", [1.0], "at least 2 items"),
+        ("augment.brightness_range", 0.2, "list"),
+        ("augment.contrast_range", [0.5, 1, 2], "at most 2 items"),
+        ("augment.brightness_delta", 2, "1"),
+        ("augment.stain_jitter", 1, "less than 1"),
         ("augment.fill_mode", "reflect", "'nearest' or 'constant'"),
         ("split.unit", "slide", "'patient' or 'cell'"),
         ("split.seed", -1, "0"),
@@ -180,6 +190,20 @@ def test_an_impossible_value_is_named_with_what_is_allowed(
     message = message_of(changed(tmp_path, {key: value}))
     assert f"{key} is {value!r}: " in message
     assert allowed in message.split(f"{key} is {value!r}: ")[1]
+
+
+@pytest.mark.parametrize("value", [1, -0.1, 3])
+def test_a_zoom_that_turns_the_image_round_is_refused(tmp_path: Path, value: float) -> None:
+    message = message_of(changed(tmp_path, {"augment.zoom_range": value}))
+    assert f"augment.zoom_range: {value} is not from 0 to below 1" in message
+
+
+@pytest.mark.parametrize("value", [0, -1, float("inf")])
+def test_a_factor_that_is_not_positive_is_named_with_its_place(
+    tmp_path: Path, value: float
+) -> None:
+    message = message_of(changed(tmp_path, {"augment.brightness_range": [value, 1]}))
+    assert f"augment.brightness_range.0 is {value}" in message
 
 
 @pytest.mark.parametrize(
@@ -318,7 +342,9 @@ def test_a_whole_number_serves_as_a_fraction(tmp_path: Path) -> None:
 
 
 def test_null_stays_null() -> None:
-    assert set(load(AugmentParams, ROOT).model_dump().values()) == {None}
+    augment = load(AugmentParams, ROOT).model_dump()
+    assert augment.pop("engine") == "device"
+    assert set(augment.values()) == {None}
     assert load(TrainParams, ROOT).learning_rate is None
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from malaria import backend, models, training
-from malaria.augment import Augmenter
+from malaria.augment import DeviceEngine, GeneratorEngine
 from malaria.errors import MalariaError
 from malaria.modelfile import LOGIT, logit_model
-from malaria.recipes import Augmentation, Recipe
+from malaria.recipes import RECIPES, Augmentation, Recipe
 from malaria.training import Cells, Epoch, train
 from tests.conftest import random_images
 
@@ -142,24 +142,37 @@ def test_one_step_is_the_optimizers_on_the_cross_entropy_of_the_logit(
     assert weights == pytest.approx(-0.01 * step, rel=1e-3)
 
 
-def test_the_history_has_one_row_an_epoch_and_is_told_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    begun: list[int] = []
+@pytest.fixture(params=["device", "generator"])
+def engine(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
-    class Watched(Augmenter):
-        def __call__(self, images: np.ndarray, rows: np.ndarray, epoch: int) -> np.ndarray:
-            begun.append(epoch + 1)
+
+@pytest.fixture
+def seen(engine: str, monkeypatch: pytest.MonkeyPatch) -> dict[int, list[int]]:
+    """What the engine is asked for: the rows of each epoch."""
+    rows_of: dict[int, list[int]] = {}
+    base: type = {"device": DeviceEngine, "generator": GeneratorEngine}[engine]
+
+    class Watched(base):
+        def __call__(self, images: np.ndarray, rows: np.ndarray, epoch: int) -> Any:
+            rows_of.setdefault(epoch, []).extend(int(row) for row in rows)
             return super().__call__(images, rows, epoch)
 
-    monkeypatch.setattr(training, "Augmenter", Watched)
+    monkeypatch.setattr(training, base.__name__, Watched)
+    return rows_of
+
+
+def test_the_history_has_one_row_an_epoch_and_is_told_at_once(
+    tmp_path: Path, engine: Any, seen: dict[int, list[int]]
+) -> None:
     told: list[Epoch] = []
 
     def on_epoch(row: Epoch) -> None:
-        assert max(begun) == row["epoch"]  # the next epoch has not begun
+        assert max(seen) + 1 == row["epoch"]  # the next epoch has not begun
         told.append(dict(row))
 
-    history, _ = fit(small(), bright_and_dark(), FLIPPED, tmp_path, on_epoch=on_epoch)
+    recipe = replace(FLIPPED, engine=engine)
+    history, _ = fit(small(), bright_and_dark(), recipe, tmp_path, on_epoch=on_epoch)
     assert told == history
     assert [row["epoch"] for row in history] == [1, 2, 3]
     for row in history:
@@ -170,30 +183,24 @@ def test_the_history_has_one_row_an_epoch_and_is_told_at_once(
 
 
 def test_train_cells_alone_are_augmented_each_once_an_epoch_with_its_number(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, engine: Any, seen: dict[int, list[int]]
 ) -> None:
     cells = bright_and_dark()
-    seen: dict[int, list[int]] = {}
-    seeds = []
-
-    class Watched(Augmenter):
-        def __init__(self, augmentation: Augmentation, seed: int) -> None:
-            seeds.append(seed)
-            super().__init__(augmentation, seed)
-
-        def __call__(self, images: np.ndarray, rows: np.ndarray, epoch: int) -> np.ndarray:
-            assert (images == cells.array[rows]).all()
-            seen.setdefault(epoch, []).extend(int(row) for row in rows)
-            return super().__call__(images, rows, epoch)
-
-    monkeypatch.setattr(training, "Augmenter", Watched)
-    fit(small(), cells, FLIPPED, tmp_path)
-    assert seeds == [5]
+    fit(small(), cells, replace(FLIPPED, engine=engine), tmp_path)
     assert sorted(seen) == [0, 1, 2]
     assert set(seen[0]) == set(cells.train)  # Keras looks at two batches before it begins
     for epoch in (1, 2):
         assert sorted(seen[epoch]) == sorted(cells.train)
     assert seen[1] != seen[2]
+
+
+def test_augmentation_changes_what_is_learned(tmp_path: Path, engine: Any) -> None:
+    losses = []
+    for augment in (PLAIN.augment, Augmentation(rotation_range=90, fill_mode="constant")):
+        recipe = replace(PLAIN, augment=augment, engine=engine)
+        history, _ = fit(small(), bright_and_dark(), recipe, tmp_path)
+        losses.append([row["loss"] for row in history])
+    assert losses[0] != losses[1]  # corners are black, so the mean colour is another
 
 
 def test_a_training_depends_on_its_seed_and_not_on_the_state_of_random_generators(
@@ -212,9 +219,14 @@ def test_a_training_depends_on_its_seed_and_not_on_the_state_of_random_generator
 
 
 @pytest.mark.parametrize("name", ["small", pytest.param("basic_cnn", marks=pytest.mark.slow)])
-def test_two_trainings_with_one_seed_give_equal_weights(tmp_path: Path, name: str) -> None:
+def test_two_trainings_with_one_seed_give_equal_weights(
+    tmp_path: Path, name: str, engine: Any
+) -> None:
     cells = bright_and_dark(size=16)
-    recipe = replace(FLIPPED, epochs=2, optimizer="adam", learning_rate=1e-3)
+    drawn = Augmentation(rotation_range=20, horizontal_flip=True)
+    recipe = replace(
+        PLAIN, epochs=2, optimizer="adam", learning_rate=1e-3, augment=drawn, engine=engine
+    )
     trained = []
     for seed in (5, 5, 6):
         backend.prepare("auto", "float32", seed)
@@ -252,6 +264,142 @@ def test_plateau_halves_the_learning_rate_after_two_epochs_without_a_gain(
     recipe = replace(PLAIN, epochs=6, schedule=schedule)
     history, _ = fit(small(), cells, recipe, tmp_path)
     assert [row["learning_rate"] for row in history] == pytest.approx([0.1 * s for s in shares])
+
+
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_training_stops_after_some_epochs_without_a_lower_loss(tmp_path: Path, keep: str) -> None:
+    cells = with_wrong_labels(bright_and_dark(), 1)  # the first epoch is the best
+    recipe = replace(PLAIN, epochs=9, patience=2)
+    model = small()
+    history, kept = fit(model, cells, recipe, tmp_path, keep=keep)
+    assert len(history) == 3
+    assert kept == (1 if keep == "best" else 3)
+    loss, _ = loss_and_accuracy(model, cells)
+    assert loss == pytest.approx(history[kept - 1]["val_loss"], rel=1e-5)
+
+
+def test_the_history_has_the_cross_entropy_without_the_penalty_on_weights(tmp_path: Path) -> None:
+    cells = bright_and_dark()
+    model = small()
+    model.get_layer(LOGIT).kernel.regularizer = keras.regularizers.L2(10.0)
+    history, kept = fit(model, cells, PLAIN, tmp_path)
+    assert float(sum(model.losses)) > 0
+    loss, _ = loss_and_accuracy(model, cells)
+    assert loss == pytest.approx(history[kept - 1]["val_loss"], rel=1e-5)
+
+
+def with_body(size: int = 8) -> keras.Model:
+    """Return a model whose body has two groups, a normalisation and a layer that never learns."""
+    image = keras.Input((size, size, 3), dtype="uint8", name="image")
+    x = keras.layers.Rescaling(1 / 255)(image)
+    x = keras.layers.Conv2D(4, 3, name="low_conv", trainable=False)(x)
+    x = keras.layers.Conv2D(4, 3, name="low_conv2")(x)
+    x = keras.layers.BatchNormalization(name="high_norm")(x)
+    x = keras.layers.Conv2D(4, 3, name="high_conv")(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    logit = keras.layers.Dense(1, name=LOGIT)(x)
+    return keras.Model(image, keras.layers.Activation("sigmoid")(logit), name="basic_cnn")
+
+
+@pytest.fixture
+def body_of_two_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    features = models.ARCHITECTURES["basic_cnn"].features
+    architecture = models.Architecture(features, groups=(("low",), ("high",)))
+    monkeypatch.setitem(models.ARCHITECTURES, "basic_cnn", architecture)
+
+
+def changes(model: keras.Model, before: dict[str, list[np.ndarray]]) -> dict[str, float]:
+    """Return the largest change of a trainable weight of each layer that has one."""
+    return {
+        layer.name: max(
+            float(abs(now.numpy() - then).max())
+            for now, then in zip(layer.weights, before[layer.name], strict=True)
+        )
+        for layer in model.layers
+        if layer.weights
+    }
+
+
+@pytest.mark.usefixtures("body_of_two_groups")
+def test_the_head_learns_first_and_then_all_that_may(tmp_path: Path) -> None:
+    model = with_body()
+    start = {layer.name: layer.get_weights() for layer in model.layers}
+    moved: list[dict[str, float]] = []
+    recipe = replace(
+        PLAIN, epochs=2, head_epochs=3, learning_rate=0.01, head_learning_rate=0.05, patience=1
+    )
+    history, _ = fit(
+        model,
+        bright_and_dark(),
+        recipe,
+        tmp_path,
+        keep="last",
+        on_epoch=lambda row: moved.append(changes(model, start)),
+    )
+    assert [row["epoch"] for row in history] == list(range(1, len(history) + 1))
+    assert 4 <= len(history) <= 5
+    rates = [row["learning_rate"] for row in history]
+    assert rates == pytest.approx([0.05] * 3 + [0.01] * (len(history) - 3))
+    still = {name for name, change in moved[2].items() if change == 0}
+    assert still == {"low_conv", "low_conv2", "high_conv"}  # the normalisation learns on
+    assert {name for name, change in moved[-1].items() if change == 0} == {"low_conv"}
+    assert {layer.name for layer in model.layers if not layer.trainable} == {"low_conv"}
+
+
+@pytest.mark.usefixtures("body_of_two_groups")
+@pytest.mark.parametrize("augment", [PLAIN.augment, FLIPPED.augment])
+def test_learning_rates_rise_from_the_first_layers_to_the_head(
+    tmp_path: Path, augment: Augmentation
+) -> None:
+    model = with_body()
+    start = {layer.name: layer.get_weights() for layer in model.layers}
+    # Adam's first step is the learning rate, whatever the gradient.
+    recipe = replace(
+        PLAIN,
+        epochs=1,
+        batch_size=64,
+        optimizer="adam",
+        learning_rate=1e-2,
+        body_learning_rate=1e-4,
+        augment=augment,
+    )
+    fit(model, bright_and_dark(), recipe, tmp_path)
+    steps = changes(model, start)
+    assert steps["low_conv2"] == pytest.approx(1e-4, rel=0.02)
+    assert steps["high_conv"] == pytest.approx(1e-3, rel=0.02)
+    assert steps[LOGIT] == pytest.approx(1e-2, rel=0.02)
+
+
+@pytest.mark.parametrize(("key", "value"), [("head_epochs", 1), ("body_learning_rate", 1e-5)])
+@pytest.mark.parametrize("name", ["basic_cnn", "vgg16_frozen"])
+def test_what_needs_a_body_that_learns_is_refused_without_one(
+    tmp_path: Path, name: str, key: str, value: float
+) -> None:
+    model = small()
+    model.name = name
+    given: dict[str, Any] = {key: value}
+    with pytest.raises(MalariaError, match=rf"train\.{key} is {value}, but {name} has no"):
+        fit(model, bright_and_dark(), replace(PLAIN, **given), tmp_path)
+
+
+LARGE = ("vgg", "resnet")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name.startswith(LARGE) else [])
+        for name in RECIPES
+    ],
+)
+def test_every_model_trains_by_its_recipe(tmp_path: Path, name: str) -> None:
+    recipe = RECIPES[name]
+    short = replace(recipe, epochs=2, batch_size=16, head_epochs=min(1, recipe.head_epochs))
+    cells = bright_and_dark(size=32, train_count=32)
+    history, kept = fit(models.build(name, 32, None), cells, short, tmp_path)
+    assert len(history) == 2 + short.head_epochs
+    assert 1 <= kept <= len(history)
+    assert all(np.isfinite(list(row.values())).all() for row in history)
 
 
 class Watched:
@@ -312,7 +460,8 @@ def test_a_frozen_body_refuses_augmentation(tmp_path: Path) -> None:
 def test_features_are_deleted_also_where_training_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    frozen = models.Architecture(models.ARCHITECTURES["basic_cnn"].build, frozen_until="mean")
+    features = models.ARCHITECTURES["basic_cnn"].features
+    frozen = models.Architecture(features, frozen_until="mean")
     monkeypatch.setitem(models.ARCHITECTURES, "basic_cnn", frozen)
 
     def stop(row: Epoch) -> None:
