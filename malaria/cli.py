@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from malaria.errors import MalariaError
+from malaria.experiments import collect as collect_experiments
 from malaria.results import write_results
 from malaria.subset import read_patients, write_subset
 
@@ -40,9 +41,45 @@ def subset(
 
 
 @app.command()
+def collect(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="DVC experiments; none: all of them")
+    ] = None,
+    folder: Annotated[str, typer.Option(help="the pipeline that they ran")] = "pilot",
+) -> None:
+    """Copy params and metrics of finished experiments to FOLDER/experiments, to commit them."""
+    for path in collect_experiments(ROOT, folder, names or []):
+        typer.echo(path.relative_to(ROOT))
+
+
+@app.command()
 def results() -> None:
     """Write the README's result tables from the committed metrics files."""
     write_results(ROOT)
+
+
+@app.command("lr-range")
+def lr_range(
+    folder: Annotated[Path, typer.Option(help="the pipeline whose params are tried")] = ROOT,
+    lowest: Annotated[float, typer.Option(min=1e-12)] = 1e-7,
+    highest: Annotated[float, typer.Option(min=1e-12)] = 1.0,
+    steps: Annotated[int, typer.Option(min=2, help="batches")] = 100,
+) -> None:
+    """Train with a growing learning rate; write its curve to FOLDER/lr_range.csv and .png."""
+    from malaria import commands  # here, because Keras takes seconds to import
+
+    typer.echo(commands.lr_range(folder, lowest, highest, steps))
+
+
+@app.command()
+def augmentation(
+    folder: Annotated[Path, typer.Option(help="the pipeline whose params are drawn")] = ROOT,
+    cells: Annotated[int, typer.Option(min=1, max=20, help="of the train split")] = 4,
+) -> None:
+    """Draw cells, augmented by both engines, to FOLDER/augmentation.png."""
+    from malaria import commands
+
+    typer.echo(commands.augmentation(folder, cells))
 
 
 def main() -> None:

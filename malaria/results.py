@@ -1,14 +1,17 @@
-"""The README's result table, made from the metrics files that stand beside it."""
+"""The README's result tables, made from the metrics files that stand beside it."""
 
 import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from malaria.errors import MalariaError
+from malaria.experiments import FOLDER
 from malaria.params.study import REPO, flatten, load_study
+from malaria.recipes import RECIPES
 
-START = "<!-- results: made by `uv run malaria results` -->"
-END = "<!-- /results -->"
+START = "<!-- {name}: made by `uv run malaria results` -->"
+END = "<!-- /{name} -->"
 RUNS = {"study": ".", "pilot": "pilot"}
 COLUMNS = {
     "n_cells": "cells",
@@ -20,12 +23,17 @@ COLUMNS = {
     "mcc": "MCC",
     "brier": "Brier",
 }
+# Of the table of models, by split.
+SHOWN = {
+    "val": ["accuracy", "roc_auc"],
+    "test": ["accuracy", "sensitivity", "specificity", "roc_auc", "mcc"],
+}
 # Where the code is, and where runs are logged, is no part of a result.
 NOT_CUT = (REPO, "mlflow.")
 
 
 def result_tables(root: Path) -> str:
-    """Return Markdown: one row for each run and split, then what each run cut from the study."""
+    """Return Markdown: a row for each run and split, then what each run cut from the study."""
     lines = [
         "| run | split | " + " | ".join(COLUMNS.values()) + " |",
         "| --- | --- |" + " ---: |" * len(COLUMNS),
@@ -40,15 +48,102 @@ def result_tables(root: Path) -> str:
     return "\n".join([*lines, "", *cuts])
 
 
+def model_table(root: Path) -> str:
+    """Return Markdown: a row for each model trained on the pilot, then what each run cut.
+
+    The rows are the pilot's own run and its experiments, the highest validation AUC first.
+    """
+    runs = [_read_run(root / "pilot", root / "pilot/reports")]
+    runs += [_read_run(path, path) for path in sorted((root / "pilot" / FOLDER).glob("*/"))]
+    runs.sort(key=lambda run: -run.metrics["val"]["roc_auc"])
+    columns = [(split, name) for split, names in SHOWN.items() for name in names]
+    heads = ["parameters", *(f"{split} {COLUMNS[name]}" for split, name in columns)]
+    lines = [
+        f"| model | {' | '.join(heads)} |",
+        "| --- |" + " ---: |" * len(heads),
+    ]
+    for run in runs:
+        values = [run.metrics[split][name] for split, name in columns]
+        cells = [_number(value) for value in (run.resolved["parameters"], *values)]
+        lines.append(f"| {run.title} | {' | '.join(cells)} |")
+    lines += ["", "What each run changed in its published recipe:", ""]
+    lines += [f"- {run.title}: {run.changes()}." for run in runs]
+    return "\n".join(lines)
+
+
+TABLES = {"results": result_tables, "models": model_table}
+
+
 def write_results(root: Path) -> None:
     """Put the tables between their markers in README.md."""
     readme = root / "README.md"
     text = readme.read_text(encoding="utf-8")
-    if text.count(START) != 1 or text.count(END) != 1:
-        raise MalariaError(f"{readme} needs the lines {START} and {END} once each; add them.")
-    before, rest = text.split(START)
-    after = rest.split(END)[1]
-    readme.write_text(f"{before}{START}\n\n{result_tables(root)}\n\n{END}{after}", encoding="utf-8")
+    for name, table in TABLES.items():
+        before, rest = _around(text, name, readme)
+        text = (
+            f"{before}{START.format(name=name)}\n\n{table(root)}\n\n{END.format(name=name)}{rest}"
+        )
+    readme.write_text(text, encoding="utf-8")
+
+
+def _around(text: str, name: str, readme: Path) -> tuple[str, str]:
+    """Return what stands before the start and after the end of a table."""
+    start, end = START.format(name=name), END.format(name=name)
+    if text.count(start) != 1 or text.count(end) != 1:
+        raise MalariaError(f"{readme} needs the lines {start} and {end} once each; add them.")
+    before, rest = text.split(start)
+    return before, rest.split(end)[1]
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A finished run: its params, what training made of them, and its metrics."""
+
+    params: dict[str, Any]  # flattened
+    resolved: dict[str, Any]
+    epochs: int  # that were trained
+    metrics: dict[str, dict[str, Any]]
+
+    @property
+    def title(self) -> str:
+        leaky = " (leaky cell split)" if self.params["split.unit"] == "cell" else ""
+        return f"`{self.params['train.model']}`{leaky}"
+
+    def changes(self) -> str:
+        """Return what differs from the published recipe, and what was kept."""
+        published = flatten(asdict(RECIPES[self.resolved["model"]]))
+        used = flatten(self.resolved["recipe"])
+        changed = [
+            f"{key.removeprefix('augment.')} {_value(used[key])} ({_value(_plain(value))})"
+            for key, value in published.items()
+            if key not in ("published_size", "engine") and used[key] != _plain(value)
+        ]
+        size = f"{self.resolved['size']} px ({published['published_size']})"
+        return ", ".join(
+            [
+                *([size] if self.resolved["size"] != published["published_size"] else []),
+                f"weights {_value(self.resolved['weights'])}",
+                f"{self.resolved['precision']}",
+                *changed,
+                f"epoch {self.resolved['kept_epoch']} of {self.epochs} kept",
+            ]
+        )
+
+
+def _read_run(folder: Path, reports: Path) -> _Run:
+    resolved = json.loads((reports / "train.json").read_text())
+    history = (reports / "history.csv").read_text().splitlines()
+    return _Run(
+        params=flatten(load_study(folder / "params.yaml")),
+        resolved=resolved,
+        epochs=len(history) - 1,
+        metrics=json.loads((reports / "metrics.json").read_text()),
+    )
+
+
+def _plain(value: object) -> object:
+    """Return a tuple as the list that JSON makes of it."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _rows(run: str, path: Path, params: dict[str, Any]) -> list[str]:

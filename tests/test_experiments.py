@@ -1,0 +1,75 @@
+"""Experiments out of Git: which there are, what is copied, what is missing."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from malaria.errors import MalariaError
+from malaria.experiments import FILES, collect
+
+
+def git(root: Path, *arguments: str) -> str:
+    identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+    return subprocess.run(
+        ["git", *identity, *arguments], cwd=root, capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+def add_experiment(root: Path, name: str, folder: str = "pilot") -> None:
+    """Commit files that tell the experiment's name, and keep them as DVC does."""
+    for file in FILES:
+        path = root / folder / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{file} of {name}\n")
+    git(root, "add", "-A")
+    git(root, "commit", "-q", "-m", name)
+    git(root, "update-ref", f"refs/exps/12/{'a' * 38}/{name}", "HEAD")
+    git(root, "reset", "-q", "--hard", "HEAD~1")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    git(tmp_path, "init", "-q")
+    (tmp_path / "a").touch()
+    git(tmp_path, "add", "-A")
+    git(tmp_path, "commit", "-q", "-m", "base")
+    for name in ("cnn_se", "resnet18"):
+        add_experiment(tmp_path, name)
+    git(tmp_path, "update-ref", "refs/exps/exec/EXEC_HEAD", "HEAD")  # DVC's own
+    return tmp_path
+
+
+def test_all_experiments_are_copied(root: Path) -> None:
+    written = collect(root, "pilot", [])
+    assert written == [root / "pilot/experiments" / name for name in ("cnn_se", "resnet18")]
+    for folder in written:
+        assert {file.name for file in folder.iterdir()} == set(FILES.values())
+        for source, target in FILES.items():
+            assert (folder / target).read_text() == f"{source} of {folder.name}\n"
+
+
+def test_a_named_experiment_is_copied_over_an_older_one(root: Path) -> None:
+    old = root / "pilot/experiments/resnet18/metrics.json"
+    old.parent.mkdir(parents=True)
+    old.write_text("old")
+    assert collect(root, "pilot", ["resnet18"]) == [old.parent]
+    assert old.read_text() == "reports/metrics.json of resnet18\n"
+    assert not (root / "pilot/experiments/cnn_se").exists()
+
+
+def test_a_name_that_no_experiment_has_is_named_with_those_that_are(root: Path) -> None:
+    with pytest.raises(MalariaError, match=r"called 'vgg' \(there are: cnn_se, resnet18\)"):
+        collect(root, "pilot", ["cnn_se", "vgg"])
+    assert not (root / "pilot").exists()
+
+
+def test_an_experiment_of_another_folder_is_named_with_what_it_lacks(root: Path) -> None:
+    with pytest.raises(MalariaError, match=r"has no demo/params\.yaml; was it run in another"):
+        collect(root, "demo", ["cnn_se"])
+    assert not (root / "demo").exists()
+
+
+def test_a_folder_without_git_is_told_in_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(MalariaError, match="git for-each-ref failed"):
+        collect(tmp_path, "pilot", [])

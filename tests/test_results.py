@@ -1,0 +1,146 @@
+"""The README's tables: what stands in them, and that the rest of the README stays."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from malaria.errors import MalariaError
+from malaria.results import END, START, TABLES, model_table, result_tables, write_results
+from tests.conftest import REPO
+
+METRICS = ["n_cells", "n_patients", "accuracy", "sensitivity", "specificity", "roc_auc", "mcc"]
+
+
+def write_run(folder: Path, reports: Path, auc: float, **changes: Any) -> None:
+    """Write a run of cnn_se on the pilot: its params, metrics and what training made of them."""
+    text = (REPO / "pilot/params.yaml").read_text()
+    for old, new in {
+        "model: vgg19_finetuned": "model: cnn_se",
+        **changes.pop("params", {}),
+    }.items():
+        assert old in text
+        text = text.replace(old, new)
+    reports.mkdir(parents=True, exist_ok=True)
+    (folder / "params.yaml").write_text(text)
+    values = dict.fromkeys([*METRICS, "brier"], 0.5) | {"n_cells": 1234, "n_patients": 9}
+    metrics = {split: values | {"roc_auc": auc} for split in ("val", "test")}
+    (reports / "metrics.json").write_text(json.dumps(metrics))
+    recipe = {
+        "published_size": 64,
+        "epochs": 50,
+        "batch_size": 100,
+        "optimizer": "adam",
+        "learning_rate": 0.001,
+        "schedule": "constant",
+        "augment": json.loads(json.dumps(AUGMENT)),
+        "engine": "device",
+        "patience": 5,
+        "head_epochs": 0,
+        "head_learning_rate": None,
+        "body_learning_rate": None,
+    }
+    resolved = {
+        "model": "cnn_se",
+        "weights": "none",
+        "parameters": 271378,
+        "size": 64,
+        "precision": "float32",
+        "recipe": recipe | changes,
+        "kept_epoch": 2,
+    }
+    (reports / "train.json").write_text(json.dumps(resolved))
+    (reports / "history.csv").write_text("epoch,loss\n1,1\n2,1\n3,1\n")
+
+
+AUGMENT = {
+    "rotation_range": 0,
+    "width_shift_range": 0,
+    "height_shift_range": 0,
+    "shear_range": 0,
+    "zoom_range": (1.0, 1.0),
+    "horizontal_flip": False,
+    "vertical_flip": False,
+    "brightness_range": (1.0, 1.0),
+    "fill_mode": "nearest",
+    "right_angle_rotation": False,
+    "brightness_delta": 0,
+    "contrast_range": (1.0, 1.0),
+    "stain_jitter": 0,
+}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "pilot").mkdir()
+    (tmp_path / "params.yaml").write_text((REPO / "params.yaml").read_text())
+    write_run(tmp_path / "pilot", tmp_path / "pilot/reports", auc=0.8)
+    experiment = tmp_path / "pilot/experiments/b"
+    write_run(experiment, experiment, auc=0.9, batch_size=32, learning_rate=0.01)
+    experiment = tmp_path / "pilot/experiments/a"
+    flips = AUGMENT | {"horizontal_flip": True, "zoom_range": [0.9, 1.1]}
+    write_run(
+        experiment,
+        experiment,
+        auc=0.85,
+        augment=flips,
+        params={"unit: patient": "unit: cell"},
+    )
+    return tmp_path
+
+
+def test_models_stand_in_the_order_of_their_validation_auc(root: Path) -> None:
+    rows = model_table(root).split("\n\n")[0].splitlines()
+    assert rows[0].startswith("| model | parameters | val accuracy | val ROC AUC | test accuracy |")
+    assert len({row.count("|") for row in rows}) == 1
+    assert [row.split(" | ")[3] for row in rows[2:]] == ["0.900", "0.850", "0.800"]
+    assert rows[2].startswith("| `cnn_se` | 271,378 | 0.500 | 0.900 | 0.500 |")
+
+
+def test_a_leaky_split_is_called_so_wherever_its_numbers_appear(root: Path) -> None:
+    leaky = [line for line in model_table(root).splitlines() if "leaky" in line]
+    assert len(leaky) == 2
+    assert all("`cnn_se` (leaky cell split)" in line for line in leaky)
+
+
+def test_what_a_run_changed_in_its_recipe_is_listed_with_the_published_value(root: Path) -> None:
+    changes = model_table(root).split("changed in its published recipe:\n\n")[1].splitlines()
+    assert changes == [
+        "- `cnn_se`: weights none, float32, batch_size 32 (100), learning_rate 0.01 (0.001), "
+        "epoch 2 of 3 kept.",
+        "- `cnn_se` (leaky cell split): weights none, float32, zoom_range [0.9, 1.1] ([1.0, 1.0]), "
+        "horizontal_flip True (False), epoch 2 of 3 kept.",
+        "- `cnn_se`: weights none, float32, epoch 2 of 3 kept.",
+    ]
+
+
+def test_another_size_than_the_published_one_is_said(root: Path) -> None:
+    path = root / "pilot/experiments/b/train.json"
+    path.write_text(path.read_text().replace('"size": 64', '"size": 40', 1))
+    assert "- `cnn_se`: 40 px (64), weights none" in model_table(root)
+
+
+def test_a_study_that_was_never_run_says_so(root: Path) -> None:
+    assert "| study | test | not run |" in result_tables(root)
+    assert "| pilot | val | 1,234 | 9 | 0.500 |" in result_tables(root)
+
+
+def test_only_what_stands_between_the_markers_is_written(root: Path) -> None:
+    readme = root / "README.md"
+    marked = [f"{START.format(name=name)}old{END.format(name=name)}" for name in TABLES]
+    readme.write_text("before\n" + "\nbetween\n".join(marked) + "\nafter\n")
+    write_results(root)
+    first = readme.read_text()
+    assert first.startswith("before\n<!-- results")
+    assert first.endswith("<!-- /models -->\nafter\n")
+    assert "\nbetween\n" in first
+    assert "old" not in first
+    write_results(root)
+    assert readme.read_text() == first
+
+
+def test_a_readme_without_a_marker_is_refused(root: Path) -> None:
+    (root / "README.md").write_text(f"{START.format(name='results')}{END.format(name='results')}")
+    with pytest.raises(MalariaError, match=r"README\.md needs the lines .*models"):
+        write_results(root)
