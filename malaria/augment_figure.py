@@ -31,7 +31,7 @@ def draw_augmentation(
     """
     shared = replace(augmentation, **{name: getattr(Augmentation(), name) for name in OURS})
     headings = [f"{engine} {n}" for n in range(1, DRAWS + 1) for engine in ("generator", "device")]
-    figure = Figure(figsize=(9.5, 1.5 * len(images) + 0.7), layout="constrained")
+    figure = Figure(figsize=(9.5, 1.33 * len(images) + 0.5), layout="constrained")
     axes = figure.subplots(len(images), 1 + len(headings), squeeze=False)
     differences = []
     for row, (image, name) in enumerate(zip(images, names, strict=True)):

@@ -1,5 +1,7 @@
 """The commands of `malaria` that need Keras."""
 
+import malaria.quiet_keras  # noqa: F401
+
 from pathlib import Path
 
 import numpy as np

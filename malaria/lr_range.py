@@ -87,13 +87,13 @@ def draw_curve(curve: pd.DataFrame, path: Path, title: str) -> None:
     ax.plot(curve["learning_rate"], curve["smoothed"], color="#0072B2", label="smoothed")
     rate = suggest(curve)
     ax.axvline(rate, color="black", linewidth=0.8, linestyle=":", label=f"suggested {rate:.1e}")
-    top = max(float(curve["smoothed"].max()), float(curve["loss"].iloc[0]))
+    start = float(curve["smoothed"].iloc[0])
     ax.set(
         xscale="log",
         xlabel="learning rate",
         ylabel="training loss (cross-entropy)",
         title=title,
-        ylim=(0, 1.1 * top),
+        ylim=(0, 2 * start),  # what comes of divergence would flatten all else
     )
     ax.legend()
     figure.savefig(path, dpi=100, metadata={"Software": None})

@@ -1,7 +1,8 @@
 """evaluate: predictions of val and test cells, and everything that follows from them."""
 
 import startup  # noqa: F401
-import startup_keras  # noqa: F401
+
+import malaria.quiet_keras  # noqa: F401
 
 import json
 from pathlib import Path

@@ -1,7 +1,8 @@
 """train: a model fitted to the train split, its epoch chosen on the val split."""
 
 import startup  # noqa: F401
-import startup_keras  # noqa: F401
+
+import malaria.quiet_keras  # noqa: F401
 
 import json
 import time

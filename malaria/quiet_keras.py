@@ -1,4 +1,4 @@
-"""Imported second by stages that use Keras: holds back what its backend says at start-up.
+"""Imported before anything else that uses Keras: holds back what its backend says at start-up.
 
 TensorFlow writes lines about CUDA and oneDNN past every log level. They are shown when the
 import fails.
@@ -9,6 +9,7 @@ import sys
 import tempfile
 
 STDERR = 2
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 with tempfile.TemporaryFile() as held_back:
     terminal = os.dup(STDERR)
