@@ -46,8 +46,14 @@ def collect(root: Path, folder: str, names: list[str]) -> list[Path]:
 
 
 def _experiments(root: Path) -> dict[str, str]:
-    """Return the commit of each experiment by its name."""
-    listed = _git(root, "for-each-ref", "--format=%(refname) %(objectname)", "refs/exps").decode()
+    """Return the commit of each experiment by its name; of several, the newest."""
+    listed = _git(
+        root,
+        "for-each-ref",
+        "--sort=committerdate",
+        "--format=%(refname) %(objectname)",
+        "refs/exps",
+    ).decode()
     found = {}
     for line in listed.splitlines():
         ref, commit = line.split()

@@ -11,6 +11,7 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of RGB from 0 to 1, for timm's weights
 IMAGENET_STD = (0.229, 0.224, 0.225)
 L2 = 5e-4
 NORMALISE = {"momentum": 0.9, "epsilon": 2e-5}  # of the small ResNet's batch normalisation
+NORMALISE_HEAD = {"momentum": 0.9, "epsilon": 1e-5}  # PyTorch's, so fastai's
 
 
 def resnet18(image: keras.KerasTensor, weights: Weights) -> keras.KerasTensor:
@@ -126,8 +127,8 @@ def _fastai_head(x: keras.KerasTensor) -> keras.KerasTensor:
             layers.GlobalAveragePooling2D(name="mean")(x),
         ]
     )
-    x = layers.BatchNormalization(name="pooled_norm")(x)
+    x = layers.BatchNormalization(name="pooled_norm", **NORMALISE_HEAD)(x)
     x = layers.Dropout(0.25, name="dropout1")(x)
     x = layers.Dense(512, activation="relu", name="dense1")(x)
-    x = layers.BatchNormalization(name="dense_norm")(x)
+    x = layers.BatchNormalization(name="dense_norm", **NORMALISE_HEAD)(x)
     return layers.Dropout(0.5, name="dropout2")(x)

@@ -1,5 +1,6 @@
 """Experiments out of Git: which there are, what is copied, what is missing."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -9,22 +10,27 @@ from malaria.errors import MalariaError
 from malaria.experiments import FILES, collect
 
 
-def git(root: Path, *arguments: str) -> str:
+def git(root: Path, *arguments: str, date: str = "") -> str:
     identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
     return subprocess.run(
-        ["git", *identity, *arguments], cwd=root, capture_output=True, text=True, check=True
+        ["git", *identity, *arguments],
+        cwd=root,
+        env=os.environ | ({"GIT_COMMITTER_DATE": date} if date else {}),
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout.strip()
 
 
-def add_experiment(root: Path, name: str, folder: str = "pilot") -> None:
+def add_experiment(root: Path, name: str, text: str = "", baseline: str = "a", at: int = 0) -> None:
     """Commit files that tell the experiment's name, and keep them as DVC does."""
     for file in FILES:
-        path = root / folder / file
+        path = root / "pilot" / file
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"{file} of {name}\n")
+        path.write_text(f"{file} of {text or name}\n")
     git(root, "add", "-A")
-    git(root, "commit", "-q", "-m", name)
-    git(root, "update-ref", f"refs/exps/12/{'a' * 38}/{name}", "HEAD")
+    git(root, "commit", "-q", "-m", name, date=f"@{1_700_000_000 + at} +0000")
+    git(root, "update-ref", f"refs/exps/12/{baseline * 38}/{name}", "HEAD")
     git(root, "reset", "-q", "--hard", "HEAD~1")
 
 
@@ -56,6 +62,16 @@ def test_a_named_experiment_is_copied_over_an_older_one(root: Path) -> None:
     assert collect(root, "pilot", ["resnet18"]) == [old.parent]
     assert old.read_text() == "reports/metrics.json of resnet18\n"
     assert not (root / "pilot/experiments/cnn_se").exists()
+
+
+@pytest.mark.parametrize(("newer", "older"), [("a", "b"), ("b", "a")])
+def test_of_two_experiments_of_one_name_the_newer_is_copied(
+    root: Path, newer: str, older: str
+) -> None:
+    add_experiment(root, "cnn_base", "the newer", baseline=newer, at=60)
+    add_experiment(root, "cnn_base", "the older", baseline=older, at=30)
+    (folder,) = collect(root, "pilot", ["cnn_base"])
+    assert (folder / "train.json").read_text() == "reports/train.json of the newer\n"
 
 
 def test_a_name_that_no_experiment_has_is_named_with_those_that_are(root: Path) -> None:
