@@ -7,6 +7,7 @@ from keras import layers, regularizers
 
 from malaria.weights import IMAGENET, Weights, loading
 
+TIMM = "hf://timm/{name}.a1_in1k"  # on Hugging Face
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of RGB from 0 to 1, for timm's weights
 IMAGENET_STD = (0.229, 0.224, 0.225)
 L2 = 5e-4
@@ -90,7 +91,7 @@ def _pretrained(
     options = {"image_shape": tuple(image.shape[1:])}
     with loading(weights, f"{name}, as KerasHub writes its *.weights.h5"):
         if weights == IMAGENET:
-            body = ResNetBackbone.from_preset(f"hf://timm/{name}.a1_in1k", **options)
+            body = ResNetBackbone.from_preset(TIMM.format(name=name), **options)
         else:
             body = ResNetBackbone(
                 input_conv_filters=[64],

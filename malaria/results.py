@@ -7,6 +7,7 @@ from typing import Any
 
 from malaria.errors import MalariaError
 from malaria.experiments import FOLDER
+from malaria.params.base import read_yaml
 from malaria.params.study import REPO, flatten, load_study
 from malaria.recipes import RECIPES
 
@@ -111,12 +112,12 @@ class _Run:
 
     def changes(self) -> str:
         """Return what differs from the published recipe, and what was kept."""
-        published = flatten(asdict(RECIPES[self.resolved["model"]]))
-        used = flatten(self.resolved["recipe"])
+        recipe = asdict(RECIPES[self.resolved["model"]])
+        published = flatten(json.loads(json.dumps(recipe)))  # lists for tuples, as in the file
         changed = [
-            f"{key.removeprefix('augment.')} {_value(used[key])} ({_value(_plain(value))})"
-            for key, value in published.items()
-            if key not in ("published_size", "engine") and used[key] != _plain(value)
+            f"{key.removeprefix('augment.')} {_value(value)} ({_value(published[key])})"
+            for key, value in flatten(self.resolved["recipe"]).items()
+            if key not in ("published_size", "engine") and value != published[key]
         ]
         size = f"{self.resolved['size']} px ({published['published_size']})"
         return ", ".join(
@@ -134,16 +135,12 @@ def _read_run(folder: Path, reports: Path) -> _Run:
     resolved = json.loads((reports / "train.json").read_text())
     history = (reports / "history.csv").read_text().splitlines()
     return _Run(
-        params=flatten(load_study(folder / "params.yaml")),
+        # Not checked: a key that came later is no fault of an older experiment.
+        params=flatten(read_yaml(folder / "params.yaml")),
         resolved=resolved,
         epochs=len(history) - 1,
         metrics=json.loads((reports / "metrics.json").read_text()),
     )
-
-
-def _plain(value: object) -> object:
-    """Return a tuple as the list that JSON makes of it."""
-    return list(value) if isinstance(value, tuple) else value
 
 
 def _rows(run: str, path: Path, params: dict[str, Any]) -> list[str]:

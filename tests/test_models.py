@@ -9,8 +9,9 @@ import h5py
 import keras
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
-from malaria import models
+from malaria import models, resnets
 from malaria.errors import MalariaError
 from malaria.modelfile import LOGIT, logit_model, save_model
 from tests.conftest import random_images
@@ -358,6 +359,40 @@ def test_a_file_that_holds_another_resnet_is_named(
     resnet18_body.save_weights(path)
     with pytest.raises(MalariaError, match="does not hold resnet50, as KerasHub writes"):
         models.build("resnet50", VGG_SIZE, path)
+
+
+def test_a_resnet_takes_timms_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # All but the download: a folder as Hugging Face has it, with weights of our own.
+    rng = np.random.default_rng(6)
+    tensors: dict[str, np.ndarray] = {}
+
+    def add(convolution: str, norm: str, channels: int, filters: int, size: int) -> None:
+        shape = (filters, channels, size, size)
+        tensors[f"{convolution}.weight"] = rng.normal(0, 0.05, shape).astype("float32")
+        for name in ("weight", "bias", "running_mean", "running_var"):
+            tensors[f"{norm}.{name}"] = rng.uniform(0.5, 1, filters).astype("float32")
+
+    add("conv1", "bn1", 3, 64, 7)
+    channels = 64
+    for stage, filters in enumerate((64, 128, 256, 512), start=1):
+        for block in range(2):
+            name = f"layer{stage}.{block}"
+            add(f"{name}.conv1", f"{name}.bn1", channels, filters, 3)
+            add(f"{name}.conv2", f"{name}.bn2", filters, filters, 3)
+            if channels != filters:
+                add(f"{name}.downsample.0", f"{name}.downsample.1", channels, filters, 1)
+            channels = filters
+    folder = tmp_path / "resnet18"
+    folder.mkdir()
+    save_file(tensors, folder / "model.safetensors")
+    (folder / "config.json").write_text('{"architecture": "resnet18", "num_features": 512}')
+    monkeypatch.setattr(resnets, "TIMM", f"{tmp_path}/{{name}}")
+    model = models.build("resnet18", VGG_SIZE, "imagenet")
+    for layer, tensor in (("conv1_conv", "conv1"), ("stack3_block1_2_conv", "layer4.1.conv2")):
+        (kernel,) = model.get_layer(layer).get_weights()
+        assert np.array_equal(kernel, tensors[f"{tensor}.weight"].transpose(2, 3, 1, 0))
+    variance = model.get_layer("stack2_block0_1_bn").moving_variance.numpy()
+    assert np.array_equal(variance, tensors["layer3.0.bn1.running_var"])
 
 
 def test_a_resnets_imagenet_weights_without_network_name_the_ways_out(
