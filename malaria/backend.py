@@ -1,15 +1,32 @@
 """The device that trains: the only module that knows which backend Keras runs on."""
 
+from dataclasses import dataclass
+from pathlib import Path
+
 import keras
 
 from malaria.errors import MalariaError
 
+BFLOAT16 = "mixed_bfloat16"
+FIRST_WITH_BFLOAT16 = 8.0  # compute capability of an NVIDIA GPU (Ampere)
+BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}  # of a CPU
+CPUINFO = Path("/proc/cpuinfo")
 
-def prepare(device: str, precision: str, seed: int) -> str:
-    """Set device, precision, seed and determinism; return the device: 'gpu' or 'cpu'.
 
-    `device` is 'auto', 'cpu' or 'gpu'. Raises MalariaError for a GPU that is not there.
-    Call it before a model is built.
+@dataclass(frozen=True)
+class Prepared:
+    """What training runs on."""
+
+    device: str  # 'gpu' or 'cpu'
+    precision: str  # a dtype policy of Keras
+
+
+def prepare(device: str, precision: str, seed: int) -> Prepared:
+    """Set device, precision, seed and determinism; return what was chosen.
+
+    `device` is 'auto', 'cpu' or 'gpu'; `precision` is a dtype policy or 'auto', which takes
+    mixed_bfloat16 where the hardware computes in it. Raises MalariaError for a GPU that is not
+    there. Call it before a model is built.
     """
     has_gpu = _has_gpu()
     if device == "gpu" and not has_gpu:
@@ -20,10 +37,47 @@ def prepare(device: str, precision: str, seed: int) -> str:
         )
     if device == "cpu" and has_gpu:
         _hide_gpus()
+    used = "gpu" if has_gpu and device != "cpu" else "cpu"
+    if precision == "auto":
+        precision = BFLOAT16 if _has_bfloat16(used) else "float32"
     keras.utils.set_random_seed(seed)
     keras.config.set_dtype_policy(precision)
     _make_deterministic()
-    return "gpu" if has_gpu and device != "cpu" else "cpu"
+    return Prepared(used, precision)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether host or device refused memory."""
+    if isinstance(error, MemoryError):
+        return True
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return isinstance(error, tf.errors.ResourceExhaustedError)
+    return "RESOURCE_EXHAUSTED" in str(error)
+
+
+def _has_bfloat16(device: str) -> bool:
+    if device == "gpu":
+        return _compute_capability() >= FIRST_WITH_BFLOAT16
+    if not CPUINFO.exists():  # not Linux
+        return False
+    lines = CPUINFO.read_text().splitlines()
+    flags = next((line for line in lines if line.startswith("flags")), "")
+    return bool(BFLOAT16_FLAGS & set(flags.split()))
+
+
+def _compute_capability() -> float:
+    """Return the first GPU's compute capability."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return float(jax.devices("gpu")[0].compute_capability)
+    import tensorflow as tf
+
+    gpu = tf.config.list_physical_devices("GPU")[0]
+    major, minor = tf.config.experimental.get_device_details(gpu)["compute_capability"]
+    return float(f"{major}.{minor}")
 
 
 def _has_gpu() -> bool:

@@ -15,9 +15,10 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from malaria.errors import MalariaError
+from malaria.fitting import compile_phase
 from malaria.optimizers import Exponential
 from malaria.recipes import Recipe
-from malaria.training import Cells, compile_phase, phases, prepare, trained_part
+from malaria.training import Cells, phases, prepare, rate_shares, trained_part
 
 SMOOTHING = 0.98  # of the running mean, which is corrected for its start
 DIVERGED = 4  # times the lowest smoothed loss
@@ -44,9 +45,9 @@ def range_test(
     mean = 0.0
     with trained_part(model, cells, recipe, workspace) as (part, inputs):
         learner, batches, _ = prepare(part, inputs, recipe, seed)
-        compile_phase(
-            learner, part, replace(recipe, schedule="constant"), phases(recipe)[-1], steps
-        )
+        plain = replace(recipe, schedule="constant")
+        phase = phases(recipe)[-1]
+        compile_phase(learner, plain, phase, steps, rate_shares(learner, part, phase))
         learner.optimizer.learning_rate = Exponential(lowest, highest, steps)
         for step in tqdm(range(steps), unit="batch", desc="lr-range", disable=None):
             epoch, index = divmod(step, len(batches))

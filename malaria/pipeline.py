@@ -69,7 +69,7 @@ def identity(folder: Path, params: dict[str, Any]) -> str:
     """
     repo = params[REPO]
     stages = read_stages(folder, repo)
-    return _digest(
+    return digest_of(
         {
             stage.name: {
                 "params": values_of(stage, params),
@@ -87,7 +87,7 @@ def identity_of_lock(folder: Path, repo: str) -> str:
     """Return the identity of the experiment that `folder`/dvc.lock records, whole."""
     locked = read_yaml(folder / LOCK)["stages"]
     made = {out["path"] for stage in locked.values() for out in stage.get("outs", [])}
-    return _digest(
+    return digest_of(
         {
             name: {
                 "params": next(iter(stage.get("params", {"": {}}).values())),
@@ -132,7 +132,8 @@ def _in_repo(path: str, repo: str) -> str:
     return posixpath.relpath(path, repo)
 
 
-def _digest(content: dict[str, Any]) -> str:
+def digest_of(content: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of plain values, whatever the order of their keys."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

@@ -7,14 +7,17 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from malaria.checkpoint import Checkpoint
 from malaria.errors import MalariaError
 from malaria.params.study import REPO, flatten, load_study
 from malaria.pipeline import (
     Stage,
     code_of,
+    digest_of,
     identity,
     in_repo,
     locked_hashes,
@@ -27,6 +30,7 @@ from malaria.tracking import Context, StageRun
 # What the pipeline itself writes does not make a tree dirty.
 NOT_DIRT = (":!*dvc.lock", ":!*.gitignore", ":!*/reports/*", ":!reports/*")
 INTERRUPTED = 130
+CHECKPOINTS = ".dvc/tmp/checkpoints"  # where Git and `dvc exp` do not look
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -72,27 +76,43 @@ def _context(stage: Stage, folder: Path, params: Mapping[str, Any]) -> Context:
     code = code_of(stage, stages)
     locked = locked_hashes(folder)
     digest = identity(folder, dict(params))
-    experiment_name = os.environ.get("DVC_EXP_NAME")
-    return Context(
-        stage=stage.name,
-        folder=in_repo(".", folder, checkout),
-        # In a temporary checkout, DVC_ROOT still names the main repository.
-        root=Path(os.environ.get("DVC_ROOT") or checkout),
-        experiment=params["mlflow"]["experiment"],
-        identity=digest,
-        params=flatten({k: v for other in stages for k, v in values_of(other, params).items()}),
-        stage_params=flatten(values_of(stage, params)),
-        code={in_repo(dep, folder, checkout): md5(folder / dep) for dep in code},
-        data={
+    # In a temporary checkout, DVC_ROOT still names the main repository.
+    root = Path(os.environ.get("DVC_ROOT") or checkout)
+    used = {
+        "params": flatten(values_of(stage, params)),
+        "code": {in_repo(dep, folder, checkout): md5(folder / dep) for dep in code},
+        "data": {
             in_repo(dep, folder, checkout): locked.get(dep) or md5(folder / dep)
             for dep in stage.deps
             if dep not in code
         },
+    }
+    key = digest_of(used | {"versions": _versions()})
+    experiment_name = os.environ.get("DVC_EXP_NAME")
+    return Context(
+        stage=stage.name,
+        folder=in_repo(".", folder, checkout),
+        root=root,
+        experiment=params["mlflow"]["experiment"],
+        identity=digest,
+        params=flatten({k: v for other in stages for k, v in values_of(other, params).items()}),
+        stage_params=used["params"],
+        code=used["code"],
+        data=used["data"],
+        key=key,
+        checkpoints=root / CHECKPOINTS,
+        continues=Checkpoint(root / CHECKPOINTS, key).read_run_id(),
         commit=_git(folder, "rev-parse", "HEAD") or "none",
         dirty=bool(_git(folder, "status", "--porcelain", "--", f"{checkout}", *NOT_DIRT)),
         dvc_experiment=experiment_name,
         title=f"{params['train']['model']} {experiment_name or digest[:8]}",
     )
+
+
+def _versions() -> dict[str, str]:
+    """Return what computes: a training is only gone on with by the same."""
+    backend = os.environ.get("KERAS_BACKEND") or "tensorflow"
+    return {"backend": backend} | {name: version(name) for name in ("keras", "numpy", backend)}
 
 
 def _git(folder: Path, *arguments: str) -> str:

@@ -36,6 +36,7 @@ from mlflow.tracking import MlflowClient  # noqa: E402
 
 IDENTITY = "malaria.identity"
 STAGE = "malaria.stage"
+ERROR = "malaria.error"
 EXPERIMENT_ROW = "experiment"  # the stage tag of a parent run
 OPENS_AS = {"mlflow.experimentKind": "custom_model_development"}  # not as traces of a chat
 LARGEST_ARTIFACT = 5_000_000  # bytes; larger outputs are DVC's alone
@@ -57,22 +58,31 @@ class Context:
     stage_params: Mapping[str, Any]  # flattened, of this stage
     code: Mapping[str, str]  # md5 by path in the repository
     data: Mapping[str, str]  # md5 by path in the repository, of what other stages made
+    key: str  # of all that defines what the stage does: params, code, data, versions
+    checkpoints: Path  # the folder for a training's
     commit: str
     dirty: bool
     dvc_experiment: str | None
     title: str
+    continues: str  # a run that was killed and goes on; '' for a new one
 
 
 class StageRun:
     """The run of one stage, below the parent run of its experiment."""
 
     def __init__(self, context: Context) -> None:
-        self._context = context
+        self.context = context
         self._is_on = True
         self._client: MlflowClient
         self._run_id = ""
         self._parent_id = ""
+        self._last_epoch = 0  # that was logged before the run was killed
         self._attempt(self._open)
+
+    @property
+    def run_id(self) -> str:
+        """The run's id; '' where nothing is logged."""
+        return self._run_id
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Log what the stage derived from its params."""
@@ -80,6 +90,8 @@ class StageRun:
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Log metrics of the stage; call it every epoch with the epoch as `step`."""
+        if 0 < step <= self._last_epoch:
+            return
         self._attempt(lambda: self._client.log_batch(self._run_id, _metrics(values, step)))
 
     def headline(self, values: Mapping[str, float]) -> None:
@@ -102,7 +114,7 @@ class StageRun:
 
     def fail(self, reason: str, details: str, status: str = "FAILED") -> None:
         """Close the run as FAILED (or KILLED) with the reason and the traceback."""
-        self._attempt(lambda: self._client.set_tag(self._run_id, "malaria.error", reason[:5000]))
+        self._attempt(lambda: self._client.set_tag(self._run_id, ERROR, reason[:5000]))
         self._attempt(
             lambda: self._client.log_text(self._run_id, details, "traceback.txt"), UPLOAD_LIMIT_S
         )
@@ -118,13 +130,13 @@ class StageRun:
             self._is_on = False
             reason = " ".join(str(error).split())[:300]
             sentence = (
-                f"mlflow: {tracking_uri(self._context.root)} failed ({reason}); "
-                f"{self._context.stage} goes on and logs nothing more."
+                f"mlflow: {tracking_uri(self.context.root)} failed ({reason}); "
+                f"{self.context.stage} goes on and logs nothing more."
             )
             print(CREDENTIALS.sub("//", sentence), file=sys.stderr)
 
     def _open(self) -> None:
-        context = self._context
+        context = self.context
         self._client, experiment_id = open_store(context.root, context.experiment)
         self._parent_id = self._find_parent(experiment_id) or self._make_parent(experiment_id)
         self._client.update_run(self._parent_id, status="RUNNING")
@@ -134,15 +146,32 @@ class StageRun:
             "mlflow.source.name": f"stages/{context.stage}.py",
             **{f"dep.{path}": hash_ for path, hash_ in {**context.code, **context.data}.items()},
         }
+        if context.continues and self._continue(context.continues):
+            return
         run = self._client.create_run(experiment_id, run_name=context.stage, tags=tags)
         self._run_id = run.info.run_id
         self._client.log_batch(self._run_id, params=_params(context.stage_params))
         self._client.log_inputs(self._run_id, [_dataset(*item) for item in context.data.items()])
 
+    def _continue(self, run_id: str) -> bool:
+        """Go on with a run that was killed, if the store still has it."""
+        try:
+            run = self._client.get_run(run_id)
+        except MlflowException:
+            return False
+        if run.info.lifecycle_stage != "active":
+            return False
+        self._client.update_run(run_id, status="RUNNING")
+        if ERROR in run.data.tags:
+            self._client.delete_tag(run_id, ERROR)
+        self._run_id = run_id
+        self._last_epoch = int(run.data.metrics.get("epoch", 0))
+        return True
+
     def _find_parent(self, experiment_id: str) -> str | None:
         found = self._client.search_runs(
             [experiment_id],
-            f"tags.`{IDENTITY}` = '{self._context.identity}'"
+            f"tags.`{IDENTITY}` = '{self.context.identity}'"
             f" and tags.`{STAGE}` = '{EXPERIMENT_ROW}'",
             max_results=1,
         )
@@ -150,12 +179,12 @@ class StageRun:
 
     def _make_parent(self, experiment_id: str) -> str:
         tags = self._common_tags() | {STAGE: EXPERIMENT_ROW, "mlflow.source.name": "dvc.yaml"}
-        run = self._client.create_run(experiment_id, run_name=self._context.title, tags=tags)
-        self._client.log_batch(run.info.run_id, params=_params(self._context.params))
+        run = self._client.create_run(experiment_id, run_name=self.context.title, tags=tags)
+        self._client.log_batch(run.info.run_id, params=_params(self.context.params))
         return str(run.info.run_id)
 
     def _common_tags(self) -> dict[str, str]:
-        context = self._context
+        context = self.context
         tags = {
             IDENTITY: context.identity,
             "malaria.folder": context.folder,

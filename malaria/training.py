@@ -1,31 +1,24 @@
 """A model fitted to the train split, its epoch chosen on the val split."""
 
-import math
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 from tqdm import tqdm
 
 from malaria.augment import DeviceEngine, GeneratorEngine, unchanged, with_device_augment
+from malaria.backend import is_out_of_memory
 from malaria.batches import Augment, Batches
+from malaria.checkpoint import Checkpoint
 from malaria.errors import MalariaError
+from malaria.fitting import Fit, OnEpoch, Outcome, Phase, compile_phase
 from malaria.modelfile import logit_model
 from malaria.models import ARCHITECTURES, group_of, split_at
-from malaria.optimizers import make_optimizer
 from malaria.recipes import Recipe
-
-# The cross-entropy alone: `loss` would have the penalty on large weights in it.
-LOSS, VAL_LOSS = "cross_entropy", "val_cross_entropy"
-# The articles' plateau rule: halve the learning rate after two epochs without a better loss.
-PLATEAU = {"monitor": VAL_LOSS, "mode": "min", "factor": 0.5, "patience": 2, "min_lr": 1e-6}
-Epoch = dict[str, float]
-OnEpoch = Callable[[Epoch], None]
 
 
 @dataclass(frozen=True)
@@ -38,37 +31,6 @@ class Cells:
     val: np.ndarray
 
 
-@dataclass(frozen=True)
-class Phase:
-    """Epochs that are trained in one go, at one setting of the optimizer."""
-
-    epochs: int
-    learning_rate: float  # of the head
-    body_learning_rate: float | None = None  # of the first layers; None: learning_rate
-    body_learns: bool = True
-    patience: int = 0
-
-
-@dataclass
-class Outcome:
-    """The epochs so far, and which of them is kept."""
-
-    keep: str  # 'best' (lowest val_loss) or 'last'
-    history: list[Epoch] = field(default_factory=list)
-    kept: int = 0  # counted from 1
-    weights: list[np.ndarray] = field(default_factory=list)  # of the best epoch
-
-    def add(self, row: Epoch, model: keras.Model) -> None:
-        """Append an epoch, after which `model` has its weights."""
-        lowest = min((epoch["val_loss"] for epoch in self.history), default=math.inf)
-        self.history.append(row)
-        if self.keep == "last":
-            self.kept = len(self.history)
-        elif row["val_loss"] < lowest:
-            self.kept = len(self.history)
-            self.weights = model.get_weights()
-
-
 def train(
     model: keras.Model,
     cells: Cells,
@@ -78,24 +40,40 @@ def train(
     seed: int,
     workspace: Path,
     on_epoch: OnEpoch,
-) -> tuple[list[Epoch], int]:
-    """Fit `model` in place; return the history, one row an epoch, and the epoch that was kept.
+    checkpoint: Checkpoint,
+) -> Outcome:
+    """Fit `model` in place; return the epochs and which of them was kept.
 
     `keep` is 'best' (lowest val_loss) or 'last'. A body that is never trained computes its
     features once, into a memory-mapped file in `workspace`; then only the head is trained.
-    Raises MalariaError for a recipe that does not fit the model and a loss that is not finite.
+    After each epoch a checkpoint is written. Where there is one, the training goes on from it
+    and ends with the same weights as if it had never stopped; `on_epoch` is told new epochs.
+    Raises MalariaError for a recipe that does not fit the model, a loss that is not finite and
+    too little memory.
     """
     _check(model.name, recipe)
     outcome = Outcome(keep)
-    with trained_part(model, cells, recipe, workspace) as (part, inputs):
+    saved = checkpoint.read()
+    if saved is not None:
+        outcome.restore(saved)
+    with (
+        _memory_explained(recipe, cells),
+        trained_part(model, cells, recipe, workspace) as (part, inputs),
+    ):
         learner, batches, validation = prepare(part, inputs, recipe, seed)
-        for phase in phases(recipe):
+        for number, phase in enumerate(phases(recipe)):
+            if saved is not None and number < saved.state["phase"]:
+                continue
             with _frozen_body(part, phase):
-                compile_phase(learner, part, recipe, phase, len(batches))
-                _fit(learner, part, batches, validation, recipe, phase, outcome, on_epoch)
+                shares = rate_shares(learner, part, phase)
+                compile_phase(learner, recipe, phase, len(batches), shares)
+                fit = Fit(number, phase, learner, part, batches, outcome)
+                if saved is not None and number == saved.state["phase"]:
+                    fit.restore(saved)
+                fit.run(recipe, validation, on_epoch, checkpoint)
         if keep == "best":
             part.set_weights(outcome.weights)
-    return outcome.history, outcome.kept
+    return outcome
 
 
 def phases(recipe: Recipe) -> list[Phase]:
@@ -157,26 +135,6 @@ def prepare(
     return learner, batches, validation
 
 
-def compile_phase(
-    learner: keras.Model, part: keras.Model, recipe: Recipe, phase: Phase, steps: int
-) -> None:
-    """Compile `learner` for a phase of `steps` steps an epoch."""
-    learner.compile(
-        optimizer=make_optimizer(
-            recipe.optimizer,
-            recipe.schedule,
-            phase.learning_rate,
-            phase.epochs * steps,
-            _shares(learner, part, phase),
-        ),
-        loss=keras.losses.BinaryCrossentropy(from_logits=True),
-        metrics=[
-            keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0),
-            keras.metrics.BinaryCrossentropy(name=LOSS, from_logits=True),
-        ],
-    )
-
-
 def _check(name: str, recipe: Recipe) -> None:
     architecture = ARCHITECTURES[name]
     if architecture.frozen_until is not None and not recipe.augment.is_off:
@@ -193,7 +151,7 @@ def _check(name: str, recipe: Recipe) -> None:
                 )
 
 
-def _shares(learner: keras.Model, part: keras.Model, phase: Phase) -> list[float] | None:
+def rate_shares(learner: keras.Model, part: keras.Model, phase: Phase) -> list[float] | None:
     """Return each variable's part of the learning rate: by group, evenly spaced in its logarithm.
 
     That is fastai's slice(body_learning_rate, learning_rate).
@@ -233,76 +191,19 @@ def _frozen_body(part: keras.Model, phase: Phase) -> Iterator[None]:
             layer.trainable = True
 
 
-def _fit(
-    learner: keras.Model,
-    part: keras.Model,
-    batches: Batches,
-    validation: Batches,
-    recipe: Recipe,
-    phase: Phase,
-    outcome: Outcome,
-    on_epoch: OnEpoch,
-) -> None:
-    callbacks: list[keras.callbacks.Callback] = [_Recorder(part, batches, outcome, on_epoch)]
-    if recipe.schedule == "plateau":
-        callbacks.append(keras.callbacks.ReduceLROnPlateau(**PLATEAU))
-    if phase.patience:
-        callbacks.append(
-            keras.callbacks.EarlyStopping(VAL_LOSS, mode="min", patience=phase.patience)
-        )
-    done = len(outcome.history)
-    learner.fit(
-        batches,
-        validation_data=validation,
-        initial_epoch=done,
-        epochs=done + phase.epochs,
-        callbacks=callbacks,
-        shuffle=False,  # the batches shuffle their rows; Keras would add Python's global generator
-        verbose=0,
-    )
-
-
-class _Recorder(keras.callbacks.Callback):
-    """Tells the batches which epoch it is, shows progress, and adds each epoch to the outcome."""
-
-    def __init__(
-        self, part: keras.Model, batches: Batches, outcome: Outcome, on_epoch: OnEpoch
-    ) -> None:
-        super().__init__()
-        self._part = part
-        self._batches = batches
-        self._outcome = outcome
-        self._on_epoch = on_epoch
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self._batches.set_epoch(epoch)
-        self._learning_rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-        self._bar = tqdm(
-            total=len(self._batches), unit="batch", desc=f"epoch {epoch + 1}", disable=None
-        )
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        self._bar.update()
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self._bar.close()
-        values = {name: float(value) for name, value in (logs or {}).items()}
-        row = {
-            "epoch": epoch + 1,
-            "loss": values[LOSS],
-            "accuracy": values["accuracy"],
-            "val_loss": values[VAL_LOSS],
-            "val_accuracy": values["val_accuracy"],
-            "learning_rate": self._learning_rate,  # of the head, as the epoch began
-        }
-        for name in ("loss", "val_loss"):
-            if not math.isfinite(row[name]):
-                raise MalariaError(
-                    f"{name} is {row[name]} in epoch {epoch + 1} at learning rate "
-                    f"{self._learning_rate:g}; lower train.learning_rate."
-                )
-        self._outcome.add(row, self._part)
-        self._on_epoch(row)
+@contextmanager
+def _memory_explained(recipe: Recipe, cells: Cells) -> Iterator[None]:
+    """Say what to lower where the device's memory is too small."""
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise MalariaError(
+            f"the memory is too small for batches of {recipe.batch_size} images of "
+            f"{cells.array.shape[1]} x {cells.array.shape[1]} pixels; lower train.batch_size or "
+            "preprocess.size."
+        ) from error
 
 
 def _compute_features(body: keras.Model, cells: Cells, batch_size: int, folder: Path) -> Cells:

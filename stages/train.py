@@ -5,7 +5,6 @@ import startup  # noqa: F401
 import malaria.quiet_keras  # noqa: F401
 
 import json
-import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +15,7 @@ import pandas as pd
 
 from malaria import backend, models
 from malaria.cells import open_images, read_cells
+from malaria.checkpoint import Checkpoint
 from malaria.modelfile import save_model
 from malaria.params.augment import AugmentParams
 from malaria.params.base import load
@@ -43,7 +43,7 @@ def main(run: StageRun) -> None:
     images = open_images(IMAGES, ORDER, table)
     size = images.shape[1]
 
-    device = backend.prepare(params.device, params.precision, params.seed)
+    prepared = backend.prepare(params.device, params.precision, params.seed)
     pretrained = models.ARCHITECTURES[params.model].pretrained
     model = models.build(params.model, size, find_weights(params.weights) if pretrained else None)
     resolved = {
@@ -51,13 +51,16 @@ def main(run: StageRun) -> None:
         "weights": params.weights if pretrained else "none",
         "parameters": model.count_params(),
         "size": size,
-        "device": device,
+        "device": prepared.device,
         "backend": keras.backend.backend(),
-        "precision": params.precision,
+        "precision": prepared.precision,
         "recipe": asdict(recipe),
     }
     run.params(flatten({"resolved": resolved}))
-    print(f"train: {params.model}, {model.count_params():,} parameters, on the {device}")
+    print(
+        f"train: {params.model}, {model.count_params():,} parameters, {prepared.precision} on the "
+        f"{prepared.device}"
+    )
     for warning in _warnings(params, recipe, size):
         print(f"train: warning: {warning}")
 
@@ -65,8 +68,9 @@ def main(run: StageRun) -> None:
         run.metrics(row, step=int(row["epoch"]))
         print("  ".join(f"{name} {value:.4g}" for name, value in row.items()), flush=True)
 
-    start = time.perf_counter()
-    history, kept = train(
+    checkpoint = Checkpoint(run.context.checkpoints, run.context.key, run.run_id)
+    checkpoint.delete_old_ones()
+    outcome = train(
         model,
         Cells(
             images,
@@ -79,16 +83,19 @@ def main(run: StageRun) -> None:
         seed=params.seed,
         workspace=IMAGES.parent,
         on_epoch=on_epoch,
+        checkpoint=checkpoint,
     )
-    run.metrics({"kept_epoch": kept, "seconds": time.perf_counter() - start})
+    run.metrics({"kept_epoch": outcome.kept, "seconds": outcome.seconds})
 
     MODEL.parent.mkdir(exist_ok=True)
     HISTORY.parent.mkdir(exist_ok=True)
     save_model(model, MODEL)
-    rows = pd.DataFrame(map(_rounded, history))
+    rows = pd.DataFrame(map(_rounded, outcome.history))
     rows.to_csv(HISTORY, index=False, lineterminator="\n")
-    best = {"kept_epoch": kept, "val_loss": round(history[kept - 1]["val_loss"], HISTORY_DIGITS)}
+    val_loss = round(outcome.history[outcome.kept - 1]["val_loss"], HISTORY_DIGITS)
+    best = {"kept_epoch": outcome.kept, "val_loss": val_loss}
     SUMMARY.write_text(json.dumps(resolved | best, indent=2) + "\n")
+    checkpoint.delete()
     run.model(keras.models.load_model(MODEL), example=images[:1])
 
 

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -45,29 +46,29 @@ def test_a_gpu_that_is_not_there_is_refused_with_the_remedies() -> None:
 @pytest.mark.usefixtures("no_gpu")
 @pytest.mark.parametrize("device", ["auto", "cpu"])
 def test_without_a_gpu_the_cpu_trains(device: str) -> None:
-    assert backend.prepare(device, "float32", 1) == "cpu"
+    assert backend.prepare(device, "float32", 1).device == "cpu"
 
 
 @pytest.mark.parametrize("device", ["auto", "gpu"])
 def test_a_gpu_is_used_where_there_is_one(gpu: list[str], device: str) -> None:
-    assert backend.prepare(device, "float32", 1) == "gpu"
+    assert backend.prepare(device, "float32", 1).device == "gpu"
     assert gpu == []
 
 
 def test_the_cpu_trains_where_it_is_asked_for_and_the_gpu_is_left_alone(gpu: list[str]) -> None:
-    assert backend.prepare("cpu", "float32", 1) == "cpu"
+    assert backend.prepare("cpu", "float32", 1).device == "cpu"
     assert gpu == ["hidden"]
 
 
 def test_auto_finds_what_this_machine_has() -> None:
     if backend._has_gpu():
         pytest.skip("this machine has a GPU")
-    assert backend.prepare("auto", "float32", 1) == "cpu"
+    assert backend.prepare("auto", "float32", 1).device == "cpu"
 
 
-@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16", "mixed_float16"])
 def test_layers_compute_in_the_precision_asked_for(precision: str) -> None:
-    backend.prepare("auto", precision, 1)
+    assert backend.prepare("auto", precision, 1).precision == precision
     assert keras.layers.Dense(1).compute_dtype == precision.removeprefix("mixed_")
 
 
@@ -98,3 +99,51 @@ def test_operations_are_made_deterministic(monkeypatch: pytest.MonkeyPatch) -> N
     )
     backend.prepare("auto", "float32", 1)
     assert done == ["determinism"]
+
+
+@pytest.mark.usefixtures("no_gpu")
+@pytest.mark.parametrize(
+    ("flags", "precision"),
+    [
+        ("fpu avx512f avx512_bf16 sse", "mixed_bfloat16"),
+        ("fpu amx_bf16", "mixed_bfloat16"),
+        ("fpu avx512f", "float32"),
+        ("", "float32"),
+    ],
+)
+def test_auto_takes_bfloat16_where_the_cpu_computes_in_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flags: str, precision: str
+) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(f"processor\t: 0\nflags\t\t: {flags}\nbugs\t: spectre\n")
+    monkeypatch.setattr(backend, "CPUINFO", cpuinfo)
+    assert backend.prepare("auto", "auto", 1).precision == precision
+    assert keras.config.dtype_policy().name == precision
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_auto_is_float32_where_nobody_tells_the_cpu(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(backend, "CPUINFO", tmp_path / "missing")
+    assert backend.prepare("auto", "auto", 1).precision == "float32"
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize(
+    ("capability", "precision"),
+    [(7.5, "float32"), (8.0, "mixed_bfloat16"), (9.0, "mixed_bfloat16")],
+)
+def test_auto_takes_bfloat16_where_the_gpu_computes_in_it(
+    monkeypatch: pytest.MonkeyPatch, capability: float, precision: str
+) -> None:
+    monkeypatch.setattr(backend, "_compute_capability", lambda: capability)
+    assert backend.prepare("auto", "auto", 1).precision == precision
+
+
+def test_what_tensorflow_raises_for_too_little_memory_is_recognised() -> None:
+    with pytest.raises(Exception, match=r"OOM|memory") as caught:
+        keras.ops.zeros((1 << 24, 1 << 24))  # a petabyte
+    assert backend.is_out_of_memory(caught.value)
+    assert backend.is_out_of_memory(MemoryError())
+    assert not backend.is_out_of_memory(ValueError("RESOURCE"))

@@ -157,7 +157,7 @@ def test_a_value_of_another_type_is_named_and_not_converted(
         ("train.body_learning_rate", 0, "greater than 0"),
         ("train.keep", "first", "'best' or 'last'"),
         ("train.device", "tpu", "'auto', 'cpu' or 'gpu'"),
-        ("train.precision", "float16", "'float32' or 'mixed_bfloat16'"),
+        ("train.precision", "float16", "'auto', 'float32', 'mixed_bfloat16' or 'mixed_float16'"),
         ("train.weights", "ImageNet", "imagenet|none|sha256:"),
         ("train.weights", "imagenet\n", "imagenet|none|sha256:"),
         ("train.weights", "sha256:abc", "imagenet|none|sha256:"),

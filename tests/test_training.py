@@ -1,6 +1,7 @@
 """Training: what is learned, which epoch is kept, what the history says, frozen bodies."""
 
 import random
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,14 @@ import keras
 import numpy as np
 import pytest
 
-from malaria import backend, models, training
+from malaria import backend, fitting, models, training
 from malaria.augment import DeviceEngine, GeneratorEngine
+from malaria.checkpoint import Checkpoint
 from malaria.errors import MalariaError
+from malaria.fitting import Epoch
 from malaria.modelfile import LOGIT, logit_model
 from malaria.recipes import RECIPES, Augmentation, Recipe
-from malaria.training import Cells, Epoch, train
+from malaria.training import Cells, train
 from tests.conftest import random_images
 
 PLAIN = Recipe(
@@ -71,8 +74,19 @@ def prepared() -> None:
 def fit(
     model: keras.Model, cells: Cells, recipe: Recipe, workspace: Path, **given: Any
 ) -> tuple[list[Epoch], int]:
-    options: dict[str, Any] = {"keep": "best", "seed": 5, "on_epoch": lambda row: None} | given
-    return train(model, cells, recipe, workspace=workspace, **options)
+    checkpoint = Checkpoint(workspace / "checkpoints", "key")
+    options: dict[str, Any] = {
+        "keep": "best",
+        "seed": 5,
+        "on_epoch": lambda row: None,
+        "checkpoint": checkpoint,
+    } | given
+    try:
+        outcome = train(model, cells, recipe, workspace=workspace, **options)
+    finally:
+        checkpoint.delete()
+        shutil.rmtree(workspace / "checkpoints", ignore_errors=True)
+    return outcome.history, outcome.kept
 
 
 def loss_and_accuracy(model: keras.Model, cells: Cells) -> tuple[float, float]:
@@ -239,7 +253,7 @@ def test_two_trainings_with_one_seed_give_equal_weights(
     assert not np.array_equal(first[0], other[0])
 
 
-def test_a_loss_that_is_not_finite_is_named_with_its_epoch_and_learning_rate(
+def test_a_loss_that_is_not_finite_is_named_with_its_epoch_step_and_learning_rate(
     tmp_path: Path,
 ) -> None:
     told: list[Epoch] = []
@@ -248,9 +262,46 @@ def test_a_loss_that_is_not_finite_is_named_with_its_epoch_and_learning_rate(
         fit(small(hidden=2), bright_and_dark(), recipe, tmp_path, on_epoch=told.append)
     message = str(caught.value)
     assert "\n" not in message
-    assert "loss is " in message
-    assert "in epoch 1 at learning rate 1e+30; lower train.learning_rate" in message
+    assert "not finite in epoch 1, step 2 of 3, at learning rate 1e+30" in message
+    assert "lower train.learning_rate" in message
     assert told == []
+
+
+def test_a_broken_training_stops_within_its_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fitting, "LOOK", 5)
+    cells = bright_and_dark(train_count=60)
+    recipe = replace(PLAIN, learning_rate=1e30, batch_size=1)
+    seen: list[int] = []
+
+    def watch(images: np.ndarray, rows: np.ndarray, epoch: int) -> np.ndarray:
+        seen.append(epoch)
+        return images
+
+    class Watched(GeneratorEngine):
+        def __call__(self, images: np.ndarray, rows: np.ndarray, epoch: int) -> np.ndarray:
+            return watch(images, rows, epoch)
+
+    monkeypatch.setattr(training, "GeneratorEngine", Watched)
+    drawn = replace(recipe, engine="generator", augment=FLIPPED.augment)
+    with pytest.raises(MalariaError, match=r"in epoch 1, step [2345] of 60"):
+        fit(small(hidden=2), cells, drawn, tmp_path)
+    assert len(seen) < 40  # the batches in wait are few
+
+
+def test_too_little_memory_names_what_to_lower(tmp_path: Path) -> None:
+    image = keras.Input((8, 8, 3), dtype="uint8", name="image")
+    x = keras.layers.ZeroPadding2D(1 << 20)(keras.layers.Rescaling(1 / 255)(image))
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    logit = keras.layers.Dense(1, name=LOGIT)(x)
+    model = keras.Model(image, keras.layers.Activation("sigmoid")(logit), name="basic_cnn")
+    with pytest.raises(MalariaError) as caught:
+        fit(model, bright_and_dark(), PLAIN, tmp_path)
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in ("batches of 8 images of 8 x 8 pixels", "train.batch_size", "preprocess.size"):
+        assert part in message
 
 
 @pytest.mark.parametrize(
@@ -465,9 +516,70 @@ def test_features_are_deleted_also_where_training_fails(
     monkeypatch.setitem(models.ARCHITECTURES, "basic_cnn", frozen)
 
     def stop(row: Epoch) -> None:
-        assert len(list(tmp_path.iterdir())) == 1
+        assert len(list(tmp_path.glob(".features-*"))) == 1
         raise MalariaError("stopped")
 
     with pytest.raises(MalariaError, match="stopped"):
         fit(small(), bright_and_dark(), PLAIN, tmp_path, on_epoch=stop)
     assert list(tmp_path.iterdir()) == []
+
+
+class Killed(Exception):
+    """What stops a training in these tests."""
+
+
+STAGED = replace(PLAIN, epochs=4, head_epochs=2, optimizer="adam", learning_rate=0.01, patience=3)
+
+
+@pytest.mark.usefixtures("body_of_two_groups")
+@pytest.mark.parametrize("killed_in", [1, 3, 5])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"schedule": "one_cycle", "augment": Augmentation(rotation_range=30)},
+        {"schedule": "plateau", "optimizer": "rmsprop"},
+        {"schedule": "linear", "optimizer": "sgd", "body_learning_rate": 1e-3},
+    ],
+    ids=["one_cycle", "plateau", "linear"],
+)
+def test_a_killed_training_ends_as_if_it_never_stopped(
+    tmp_path: Path, changes: dict[str, Any], killed_in: int
+) -> None:
+    recipe = replace(STAGED, **changes)
+    cells = with_wrong_labels(bright_and_dark(), 0.25)
+
+    def run(folder: Path, kill: int | None) -> tuple[list[np.ndarray], Any, list[int]]:
+        backend.prepare("auto", "float32", 5)
+        model = with_body()
+        told: list[int] = []
+
+        def on_epoch(row: Epoch) -> None:
+            if row["epoch"] == kill:
+                raise Killed  # before this epoch's checkpoint is written
+            told.append(int(row["epoch"]))
+
+        outcome = train(
+            model,
+            cells,
+            recipe,
+            keep="best",
+            seed=5,
+            workspace=tmp_path,
+            on_epoch=on_epoch,
+            checkpoint=Checkpoint(folder, "key"),
+        )
+        return model.get_weights(), (outcome.history, outcome.kept), told
+
+    whole = run(tmp_path / "whole", kill=None)
+    if killed_in > len(whole[1][0]):
+        pytest.skip("it stops earlier by itself")
+    with pytest.raises(Killed):
+        run(tmp_path / "killed", kill=killed_in)
+    again = run(tmp_path / "killed", kill=None)
+    assert all(np.array_equal(a, b) for a, b in zip(whole[0], again[0], strict=True))
+    assert again[1] == whole[1]
+    assert again[2] == list(range(killed_in, len(whole[1][0]) + 1))
+    # Killed once more after its last epoch, it trains nothing and is the same.
+    last = run(tmp_path / "killed", kill=None)
+    assert all(np.array_equal(a, b) for a, b in zip(whole[0], last[0], strict=True))
+    assert (last[1], last[2]) == (whole[1], [])

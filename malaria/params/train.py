@@ -38,6 +38,6 @@ class TrainParams(Section):
     head_epochs: int | None = Field(ge=0, description="before `epochs`, with the body frozen")
     head_learning_rate: Rate | None
     keep: Literal["best", "last"]
-    precision: Literal["float32", "mixed_bfloat16"]
+    precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
     device: Literal["auto", "cpu", "gpu"]
     seed: int = Field(ge=0, lt=2**32)
