@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 from .conftest import Checkout
 
 pytestmark = pytest.mark.slow
-EPOCHS = 12
+EPOCHS = 8
 OUTPUTS = ("models/model.keras", "reports/history.csv", "reports/train.json")
 
 
@@ -42,6 +42,14 @@ def whole(long_demo: Checkout, tmp_path_factory: pytest.TempPathFactory) -> dict
     checkout.dvc("repro", "demo/dvc.yaml")
     assert not checkpoints(checkout)
     return outputs(checkout)
+
+
+@pytest.fixture(scope="module")
+def killed(long_demo: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """A training that was killed after its third epoch; tests take copies."""
+    checkout = long_demo.copy(tmp_path_factory.mktemp("after"))
+    kill_when(checkout, "*.npz", 3)
+    return checkout
 
 
 def outputs(checkout: Checkout) -> dict[str, bytes]:
@@ -93,7 +101,7 @@ def kill_when(checkout: Checkout, pattern: str, count: int) -> None:
 
 @pytest.mark.parametrize(
     ("pattern", "count"),
-    [("*.npz", 1), ("*.npz", 5), ("*.tmp", 1), ("*.tmp", 6), ("*.npz", EPOCHS)],
+    [("*.npz", 1), ("*.npz", 4), ("*.tmp", 1), ("*.tmp", 5), ("*.npz", EPOCHS)],
     ids=["after the first", "in the middle", "in the first write", "in a write", "after the last"],
 )
 def test_it_goes_on_and_ends_with_the_same_bytes(
@@ -110,14 +118,13 @@ def test_it_goes_on_and_ends_with_the_same_bytes(
     assert (len(epochs) < EPOCHS) == bool(done)
 
 
-def test_the_same_run_goes_on(long_demo: Checkout, tmp_path: Path) -> None:
-    checkout = long_demo.copy(tmp_path)
-    kill_when(checkout, "*.npz", 4)
-    (killed,) = train_runs(checkout)
-    assert killed.info.status == "RUNNING"  # nobody was left to say otherwise
+def test_the_same_run_goes_on(killed: Checkout, tmp_path: Path) -> None:
+    checkout = killed.copy(tmp_path)
+    (before,) = train_runs(checkout)
+    assert before.info.status == "RUNNING"  # nobody was left to say otherwise
     checkout.dvc("repro", "demo/dvc.yaml")
     (run,) = train_runs(checkout)
-    assert run.info.run_id == killed.info.run_id
+    assert run.info.run_id == before.info.run_id
     assert run.info.status == "FINISHED"
     client = MlflowClient(f"sqlite:///{checkout.root / 'mlflow.db'}")
     steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "val_loss")]
@@ -128,10 +135,9 @@ def test_the_same_run_goes_on(long_demo: Checkout, tmp_path: Path) -> None:
     "change", ["a param of training", "the data", "the code", "a damaged checkpoint"]
 )
 def test_what_is_not_the_same_training_begins_anew(
-    long_demo: Checkout, tmp_path: Path, change: str
+    killed: Checkout, tmp_path: Path, change: str
 ) -> None:
-    checkout = long_demo.copy(tmp_path)
-    kill_when(checkout, "*.npz", 4)
+    checkout = killed.copy(tmp_path)
     (checkpoint,) = [path for path in checkpoints(checkout) if path.suffix == ".npz"]
     params = checkout.demo / "params.yaml"
     if change == "a param of training":
