@@ -90,9 +90,7 @@ def test_what_commands_draw_is_not_committed_by_accident(finished: Checkout) -> 
 
 
 @pytest.mark.slow
-def test_queued_experiments_of_two_models_are_collected(
-    finished: Checkout, tmp_path: Path
-) -> None:
+def test_queued_experiments_of_two_models_are_collected(finished: Checkout, tmp_path: Path) -> None:
     checkout = finished.copy(tmp_path)
     checkout.run("git", "add", "-A")
     checkout.run("git", "commit", "-q", "--no-verify", "-m", "results")
