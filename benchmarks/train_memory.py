@@ -108,7 +108,8 @@ def prepare(folder: Path, model: str, n: int, size: int) -> Path:
     yaml = YAML()
     params = yaml.load(ROOT / "params.yaml")
     params["preprocess"]["size"] = size
-    params["train"].update(model=model, weights="none", epochs=1, device="cpu")
+    # Both sides in float32, as the article trains.
+    params["train"].update(model=model, weights="none", epochs=1, device="cpu", precision="float32")
     yaml.dump(params, folder / "params.yaml")
 
     ids = [f"C1P1_IMG_1_cell_{number:06}" for number in range(n)]

@@ -8,13 +8,12 @@ import numpy as np
 
 from malaria import backend, models
 from malaria.augment_figure import draw_augmentation
+from malaria.curves import NAMES
 from malaria.errors import MalariaError
 from malaria.inputs import open_inputs
 from malaria.lr_range import draw_curve, range_test, suggest, write_curve
 from malaria.training import Cells
 from malaria.weights import find_weights
-
-NAMES = {0: "uninfected", 1: "parasitized"}
 
 
 def lr_range(folder: Path, lowest: float, highest: float, steps: int) -> str:

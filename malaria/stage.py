@@ -7,7 +7,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Mapping
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +112,13 @@ def _context(stage: Stage, folder: Path, params: Mapping[str, Any]) -> Context:
 def _versions() -> dict[str, str]:
     """Return what computes: a training is only gone on with by the same."""
     backend = os.environ.get("KERAS_BACKEND") or "tensorflow"
-    return {"backend": backend} | {name: version(name) for name in ("keras", "numpy", backend)}
+    try:
+        return {"backend": backend} | {name: version(name) for name in ("keras", "numpy", backend)}
+    except PackageNotFoundError as error:
+        raise MalariaError(
+            f"KERAS_BACKEND is {backend!r}, but the package {error.name} is not installed; install "
+            "it (for jax: `uv sync --extra jax`) or unset KERAS_BACKEND."
+        ) from None
 
 
 def _git(folder: Path, *arguments: str) -> str:

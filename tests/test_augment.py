@@ -14,11 +14,11 @@ from malaria.augment import (
     DeviceEngine,
     GeneratorEngine,
     image_data_generator,
-    transform,
     unchanged,
     with_device_augment,
 )
-from malaria.draws import PLAN_WIDTH, Draws, draw, output_to_input, plan
+from malaria.augment_figure import by_generator, on_device
+from malaria.draws import PLAN_WIDTH, Draws, draw, output_to_input
 from malaria.recipes import RECIPES, UNCHANGED, Augmentation
 from tests.conftest import random_images
 
@@ -41,26 +41,6 @@ ALL = replace(
     contrast_range=(0.7, 1.3),
     stain_jitter=0.2,
 )
-
-
-def on_device(images: np.ndarray, draws: Draws, augmentation: Augmentation) -> np.ndarray:
-    plans = plan(draws, images.shape[1])
-    return keras.ops.convert_to_numpy(transform(images, plans, augmentation))
-
-
-def by_generator(images: np.ndarray, draws: Draws, augmentation: Augmentation) -> np.ndarray:
-    """Return what ImageDataGenerator makes of the same draws."""
-    generator = image_data_generator(augmentation)
-    changes = augmentation.brightness_range != UNCHANGED
-    given = [draws.of(index) for index in range(len(images))]
-    return np.stack(
-        [
-            generator.apply_transform(
-                image.astype("float32"), numbers if changes else numbers | {"brightness": None}
-            )
-            for image, numbers in zip(images, given, strict=True)
-        ]
-    )
 
 
 def drawn(augmentation: Augmentation, count: int, size: int, seed: int = 0) -> Draws:

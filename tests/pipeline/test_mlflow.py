@@ -188,3 +188,14 @@ def test_a_server_that_is_away_costs_seconds_and_no_output(
     assert "split goes on and logs nothing more" in result.stderr
     assert "secret" not in result.stdout + result.stderr
     assert (copy.demo / "data/cells.csv").read_bytes() == before
+
+
+def test_a_backend_that_is_not_installed_is_one_sentence(finished: Checkout) -> None:
+    result = finished.run(
+        "python", "../stages/split.py", cwd=finished.demo, check=False, KERAS_BACKEND="nothing"
+    )
+    assert result.returncode == 1
+    assert result.stderr == (
+        "split: KERAS_BACKEND is 'nothing', but the package nothing is not installed; install it "
+        "(for jax: `uv sync --extra jax`) or unset KERAS_BACKEND.\n"
+    )
