@@ -1,15 +1,22 @@
-"""The device that trains: the only module that knows which backend Keras runs on."""
+"""The devices that train: the only module that knows which backend Keras runs on."""
 
+from malaria.quiet_keras import held_back
+
+import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import keras
 
+from malaria.batches import ALL, Share
+from malaria.cluster import PROCESSES, Cluster, read_cluster
 from malaria.errors import MalariaError
 
 BFLOAT16 = "mixed_bfloat16"
 FIRST_WITH_BFLOAT16 = 8.0  # compute capability of an NVIDIA GPU (Ampere)
 BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}  # of a CPU
+TRANSPORTS = re.compile("gloo|nccl|coordination service", re.IGNORECASE)
 CPUINFO = Path("/proc/cpuinfo")
 
 
@@ -19,15 +26,22 @@ class Prepared:
 
     device: str  # 'gpu' or 'cpu'
     precision: str  # a dtype policy of Keras
+    share: Share = ALL  # of each batch
+    idle: int = 0  # devices of the same kind that do not train
 
 
-def prepare(device: str, precision: str, seed: int) -> Prepared:
-    """Set device, precision, seed and determinism; return what was chosen.
+def prepare(device: str, precision: str, seed: int, distribution: str = "single") -> Prepared:
+    """Set device, precision, seed, determinism and distribution; return what was chosen.
 
     `device` is 'auto', 'cpu' or 'gpu'; `precision` is a dtype policy or 'auto', which takes
-    mixed_bfloat16 where the hardware computes in it. Raises MalariaError for a GPU that is not
-    there. Call it before a model is built.
+    mixed_bfloat16 where the hardware computes in it; `distribution` is 'single', 'data_parallel'
+    or 'auto', which takes all devices that JAX sees. Waits for the other processes, if the
+    environment names any. Raises MalariaError for devices that are not there. Call it before a
+    model is built.
     """
+    with held_back():  # with JAX, TensorFlow starts here, if it is installed
+        keras.utils.set_random_seed(seed)  # before `_join`, which would set one
+    cluster = _join(read_cluster(), distribution)
     has_gpu = _has_gpu()
     if device == "gpu" and not has_gpu:
         raise MalariaError(
@@ -40,10 +54,31 @@ def prepare(device: str, precision: str, seed: int) -> Prepared:
     used = "gpu" if has_gpu and device != "cpu" else "cpu"
     if precision == "auto":
         precision = BFLOAT16 if _has_bfloat16(used) else "float32"
-    keras.utils.set_random_seed(seed)
     keras.config.set_dtype_policy(precision)
     _make_deterministic()
-    return Prepared(used, precision)
+    share = _distribute(distribution, used, cluster)
+    return Prepared(used, precision, share, idle=_count(used) - share.devices)
+
+
+def refuse_difference(value: str, sentence: str) -> None:
+    """Raise MalariaError(sentence) in each process if the processes do not give the same value."""
+    if read_cluster().processes == 1:
+        return
+    import numpy as np
+    from jax.experimental import multihost_utils
+
+    digest = np.frombuffer(hashlib.sha256(value.encode()).digest(), dtype=np.uint8)
+    if len(np.unique(multihost_utils.process_allgather(digest), axis=0)) > 1:
+        raise MalariaError(sentence)
+
+
+def leave() -> None:
+    """Part from the other processes: what follows runs on one device of this process alone."""
+    keras.distribution.set_distribution(None)
+    if read_cluster().processes > 1:
+        import jax
+
+        jax.distributed.shutdown()
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -55,6 +90,16 @@ def is_out_of_memory(error: BaseException) -> bool:
 
         return isinstance(error, tf.errors.ResourceExhaustedError)
     return "RESOURCE_EXHAUSTED" in str(error)
+
+
+def is_lost_process(error: BaseException) -> bool:
+    """Return whether another process of the cluster no longer answers."""
+    if read_cluster().processes == 1:
+        return False
+    import jax
+
+    # JAX passes on what its transports raise, of several types.
+    return isinstance(error, jax.errors.JaxRuntimeError) or bool(TRANSPORTS.search(str(error)))
 
 
 def _has_bfloat16(device: str) -> bool:
@@ -99,6 +144,59 @@ def _hide_gpus() -> None:
     import tensorflow as tf
 
     tf.config.set_visible_devices([], "GPU")
+
+
+def _join(cluster: Cluster, distribution: str) -> Cluster:
+    """Connect with the cluster's other processes; before that, JAX may not look for devices."""
+    if cluster.processes == 1:
+        return cluster
+    asked = f"{PROCESSES} is {cluster.processes}"
+    if distribution == "single":
+        raise MalariaError(
+            f"{asked}, but one process trains alone where train.distribution is 'single'; "
+            "unset the variable or set train.distribution to 'auto'."
+        )
+    _refuse_tensorflow(asked)
+    print(
+        f"train: process {cluster.process + 1} of {cluster.processes} waits up to five minutes for "
+        f"the others at {cluster.address}",
+        flush=True,
+    )
+    keras.distribution.initialize()  # ends the process where the others do not come
+    return cluster
+
+
+def _distribute(distribution: str, device: str, cluster: Cluster) -> Share:
+    """Spread models that are built from now on; return this process' part of their batches."""
+    if distribution == "data_parallel":
+        _refuse_tensorflow("train.distribution is 'data_parallel'")
+    if distribution == "single" or keras.backend.backend() != "jax":
+        return ALL
+    if _count(device) == 1:
+        if distribution == "auto":
+            return ALL
+        raise MalariaError(
+            f"train.distribution is 'data_parallel', but JAX sees one {device} and {PROCESSES} is "
+            "not set; set train.distribution to 'auto' or 'single'."
+        )
+    devices = keras.distribution.list_devices(device)
+    keras.distribution.set_distribution(
+        keras.distribution.DataParallel(devices=devices, auto_shard_dataset=False)
+    )
+    return Share(len(devices), cluster.processes, cluster.process)
+
+
+def _count(device: str) -> int:
+    """Return the devices of a kind, in all processes."""
+    return len(keras.distribution.list_devices(device))
+
+
+def _refuse_tensorflow(asked: str) -> None:
+    if keras.backend.backend() != "jax":
+        raise MalariaError(
+            f"{asked}, but Keras' {keras.backend.backend()} backend trains on one device; "
+            "`uv sync --extra jax` and set KERAS_BACKEND=jax."
+        )
 
 
 def _make_deterministic() -> None:

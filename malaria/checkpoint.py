@@ -35,19 +35,23 @@ class Saved:
 class Checkpoint:
     """The checkpoint of one training."""
 
-    def __init__(self, folder: Path, key: str, run_id: str = "") -> None:
+    def __init__(self, folder: Path, key: str, run_id: str = "", writes: bool = True) -> None:
         """`folder` holds the checkpoints of all trainings; it is made at the first write.
 
-        `run_id` is the run in MLflow that logs the training.
+        `run_id` is the run in MLflow that logs the training. Of several processes that train
+        together one alone `writes`.
         """
         self._folder = folder
-        self._path = folder / f"{key}{SUFFIX}"
+        self.path = folder / f"{key}{SUFFIX}"
         self._run_id = run_id
+        self._writes = writes
 
     def write(self, saved: Saved) -> None:
         """Put `saved` in place of what was there; an OSError leaves the last one as it was."""
+        if not self._writes:
+            return
         self._folder.mkdir(parents=True, exist_ok=True)
-        draft = self._path.with_suffix(f".{os.getpid()}.tmp")
+        draft = self.path.with_suffix(f".{os.getpid()}.tmp")
         state = {"run_id": self._run_id, **saved.state}
         entries: dict[str, Any] = {STATE: np.array(json.dumps(state))} | {
             f"{name}/{number}": array
@@ -59,7 +63,7 @@ class Checkpoint:
                 np.savez(file, **entries)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(draft, self._path)
+            os.replace(draft, self.path)
         finally:
             draft.unlink(missing_ok=True)
 
@@ -68,10 +72,10 @@ class Checkpoint:
 
         A damaged one is reported on stderr, deleted and passed over.
         """
-        if not self._path.exists():
+        if not self.path.exists():
             return None
         try:
-            with np.load(self._path) as file:  # the zip's checksums tell damage
+            with np.load(self.path) as file:  # the zip's checksums tell damage
                 arrays: dict[str, list[np.ndarray]] = {}
                 for entry in file.files:
                     if entry != STATE:
@@ -80,7 +84,7 @@ class Checkpoint:
         except UNREADABLE as error:
             reason = " ".join(str(error).split())[:200]
             print(
-                f"train: the checkpoint {self._path} is damaged ({reason}); "
+                f"train: the checkpoint {self.path} is damaged ({reason}); "
                 "it is deleted and the training starts anew.",
                 file=sys.stderr,
             )
@@ -90,17 +94,17 @@ class Checkpoint:
     def read_run_id(self) -> str:
         """Return the run in MLflow that logged the training so far; '' where there is none."""
         try:
-            with np.load(self._path) as file:
+            with np.load(self.path) as file:
                 return str(json.loads(str(file[STATE]))["run_id"])
         except UNREADABLE:
             return ""
 
     def delete(self) -> None:
         """Delete the checkpoint: the training has ended."""
-        self._path.unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)
 
     def delete_old_ones(self) -> None:
         """Delete checkpoints of other trainings that nobody went on with for a week."""
         for path in self._folder.glob("*"):
-            if path != self._path and path.stat().st_mtime < time.time() - KEPT_DAYS * DAY_S:
+            if path != self.path and path.stat().st_mtime < time.time() - KEPT_DAYS * DAY_S:
                 path.unlink(missing_ok=True)

@@ -171,7 +171,7 @@ def compile_phase(
             recipe.optimizer, recipe.schedule, phase.learning_rate, phase.epochs * steps, shares
         ),
         loss=keras.losses.BinaryCrossentropy(from_logits=True),
-        metrics=[
+        weighted_metrics=[  # several devices fill up the last val batch with rows of weight 0
             keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0),
             keras.metrics.BinaryCrossentropy(name=LOSS, from_logits=True),
             FirstBrokenStep(name=BROKEN),
@@ -193,7 +193,8 @@ class FirstBrokenStep(keras.metrics.Metric):
         is_first = ops.logical_and(
             ops.logical_not(ops.all(ops.isfinite(y_pred))), ops.equal(self._first, 0)
         )
-        self._first.assign(ops.where(is_first, self._steps, self._first))
+        # JAX takes no variable here, but its value
+        self._first.assign(ops.where(is_first, self._steps.value, self._first.value))
 
     def result(self) -> Any:
         """Return the step."""

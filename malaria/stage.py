@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from malaria.checkpoint import Checkpoint
+from malaria.cluster import PROCESS, Cluster, read_cluster
 from malaria.errors import MalariaError
 from malaria.params.study import REPO, flatten, load_study
 from malaria.pipeline import (
@@ -31,6 +32,7 @@ from malaria.tracking import Context, StageRun
 NOT_DIRT = (":!*dvc.lock", ":!*.gitignore", ":!*/reports/*", ":!reports/*")
 INTERRUPTED = 130
 CHECKPOINTS = ".dvc/tmp/checkpoints"  # where Git and `dvc exp` do not look
+HELPED = "train"  # the stage that several processes can run together
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -38,18 +40,23 @@ def run_stage(name: str, main: Callable[[StageRun], None]) -> None:
     """Run `main` in the pipeline's folder as stage `name`, logged as a run of its own.
 
     A MalariaError is printed without traceback and exits with 1; any error closes the run
-    as FAILED, an interrupt as KILLED.
+    as FAILED, an interrupt as KILLED. Of several processes that train together the first
+    alone logs and leaves outputs.
     """
     signal.signal(signal.SIGTERM, _interrupt)
     try:
+        cluster = read_cluster()
+        _check_process(name, cluster)
         params = load_study()
         folder = Path.cwd()
         stage = read_stages(folder, params[REPO])[name]
-        run = StageRun(_context(stage, folder, params))
+        run = StageRun(_context(stage, folder, params), is_on=cluster.is_first)
     except MalariaError as error:
         sys.exit(f"{name}: {error}")
     try:
         main(run)
+        if not cluster.is_first:
+            return
         root = (folder / params[REPO]).resolve()
         outs = {in_repo(out, folder, root): folder / out for out in stage.outs}
         run.finish(outs, {path: md5(out) for path, out in outs.items()})
@@ -64,6 +71,15 @@ def run_stage(name: str, main: Callable[[StageRun], None]) -> None:
         if isinstance(error, OSError) and error.errno in DISK_FULL:
             sys.exit(f"{name}: the disk is full; free some space and run the same command again.")
         raise
+
+
+def _check_process(name: str, cluster: Cluster) -> None:
+    """Refuse a process that would leave outputs where it may only help the first one."""
+    if not cluster.is_first and (name != HELPED or "DVC_STAGE" in os.environ):
+        raise MalariaError(
+            f"{PROCESS} is {cluster.process}, and only the first process runs the pipeline; start "
+            f"this one with `uv run python` on stages/{HELPED}.py, in the folder of dvc.yaml."
+        )
 
 
 def _interrupt(signum: int, frame: object) -> None:

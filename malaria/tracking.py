@@ -70,9 +70,10 @@ class Context:
 class StageRun:
     """The run of one stage, below the parent run of its experiment."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, is_on: bool = True) -> None:
+        """`is_on` is False in a process that helps another, which logs for both."""
         self.context = context
-        self._is_on = True
+        self._is_on = is_on
         self._client: MlflowClient
         self._run_id = ""
         self._parent_id = ""

@@ -1,5 +1,7 @@
 """A model fitted to the train split, its epoch chosen on the val split."""
 
+import hashlib
+import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,8 +13,8 @@ import numpy as np
 from tqdm import tqdm
 
 from malaria.augment import DeviceEngine, GeneratorEngine, unchanged, with_device_augment
-from malaria.backend import is_out_of_memory
-from malaria.batches import Augment, Batches
+from malaria.backend import is_lost_process, is_out_of_memory, refuse_difference
+from malaria.batches import ALL, Augment, Batches, Share
 from malaria.checkpoint import Checkpoint
 from malaria.errors import MalariaError
 from malaria.fitting import Fit, OnEpoch, Outcome, Phase, compile_phase
@@ -41,6 +43,7 @@ def train(
     workspace: Path,
     on_epoch: OnEpoch,
     checkpoint: Checkpoint,
+    share: Share = ALL,
 ) -> Outcome:
     """Fit `model` in place; return the epochs and which of them was kept.
 
@@ -48,19 +51,25 @@ def train(
     features once, into a memory-mapped file in `workspace`; then only the head is trained.
     After each epoch a checkpoint is written. Where there is one, the training goes on from it
     and ends with the same weights as if it had never stopped; `on_epoch` is told new epochs.
-    Raises MalariaError for a recipe that does not fit the model, a loss that is not finite and
-    too little memory.
+    Of several processes each calls this, with its `share`, and ends with the same weights.
+    Raises MalariaError for a recipe that does not fit the model, a loss that is not finite, too
+    little memory, and processes that do not do the same.
     """
-    _check(model.name, recipe)
+    _check(model.name, recipe, share)
     outcome = Outcome(keep)
     saved = checkpoint.read()
+    refuse_difference(
+        json.dumps(saved and saved.state),
+        f"the processes do not see the same checkpoint at {checkpoint.path}; let them share its "
+        "folder, or delete it on each host.",
+    )
     if saved is not None:
         outcome.restore(saved)
     with (
-        _memory_explained(recipe, cells),
+        _faults_explained(recipe, cells),
         trained_part(model, cells, recipe, workspace) as (part, inputs),
     ):
-        learner, batches, validation = prepare(part, inputs, recipe, seed)
+        learner, batches, validation = prepare(part, inputs, recipe, seed, share)
         for number, phase in enumerate(phases(recipe)):
             if saved is not None and number < saved.state["phase"]:
                 continue
@@ -73,7 +82,19 @@ def train(
                 fit.run(recipe, validation, on_epoch, checkpoint)
         if keep == "best":
             part.set_weights(outcome.weights)
+    refuse_difference(
+        weights_digest(model),
+        "the processes ended with different weights; start the training anew on equal hosts.",
+    )
     return outcome
+
+
+def weights_digest(model: keras.Model) -> str:
+    """Return the SHA-256 of the model's weights."""
+    digest = hashlib.sha256()
+    for array in model.get_weights():
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def phases(recipe: Recipe) -> list[Phase]:
@@ -108,7 +129,7 @@ def trained_part(
 
 
 def prepare(
-    part: keras.Model, inputs: Cells, recipe: Recipe, seed: int
+    part: keras.Model, inputs: Cells, recipe: Recipe, seed: int, share: Share = ALL
 ) -> tuple[keras.Model, Batches, Batches]:
     """Return a model around `part` that augments, if need be, and its train and val batches."""
     learner = part
@@ -128,15 +149,26 @@ def prepare(
         labels=inputs.labels,
         shuffle_seed=seed,
         augment=augment,
+        share=share,
     )
     validation = Batches(
-        inputs.array, inputs.val, recipe.batch_size, labels=inputs.labels, augment=leave
+        inputs.array,
+        inputs.val,
+        recipe.batch_size,
+        labels=inputs.labels,
+        augment=leave,
+        share=share,
     )
     return learner, batches, validation
 
 
-def _check(name: str, recipe: Recipe) -> None:
+def _check(name: str, recipe: Recipe, share: Share) -> None:
     architecture = ARCHITECTURES[name]
+    if recipe.batch_size % share.devices:
+        raise MalariaError(
+            f"train.batch_size is {recipe.batch_size}, but {share.devices} devices share a batch "
+            f"equally; set it to a multiple of {share.devices}."
+        )
     if architecture.frozen_until is not None and not recipe.augment.is_off:
         raise MalariaError(
             f"augment must be off (0 and false) for {name}: its frozen body computes the "
@@ -192,18 +224,24 @@ def _frozen_body(part: keras.Model, phase: Phase) -> Iterator[None]:
 
 
 @contextmanager
-def _memory_explained(recipe: Recipe, cells: Cells) -> Iterator[None]:
-    """Say what to lower where the device's memory is too small."""
+def _faults_explained(recipe: Recipe, cells: Cells) -> Iterator[None]:
+    """Say what to do where the device's memory is too small or another process is lost."""
     try:
         yield
     except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        raise MalariaError(
-            f"the memory is too small for batches of {recipe.batch_size} images of "
-            f"{cells.array.shape[1]} x {cells.array.shape[1]} pixels; lower train.batch_size or "
-            "preprocess.size."
-        ) from error
+        if is_out_of_memory(error):
+            size = cells.array.shape[1]
+            raise MalariaError(
+                f"the memory is too small for batches of {recipe.batch_size} images of "
+                f"{size} x {size} pixels; lower train.batch_size or preprocess.size."
+            ) from error
+        if is_lost_process(error):
+            reason = " ".join(str(error).split())[:300]
+            raise MalariaError(
+                f"another process of this training is lost ({reason}); start all of them again, "
+                "and they go on from the last checkpoint."
+            ) from error
+        raise
 
 
 def _compute_features(body: keras.Model, cells: Cells, batch_size: int, folder: Path) -> Cells:

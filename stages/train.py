@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from malaria import backend, models
+from malaria.batches import Share
 from malaria.cells import open_images, read_cells
 from malaria.checkpoint import Checkpoint
 from malaria.modelfile import save_model
@@ -24,7 +25,7 @@ from malaria.params.train import TrainParams
 from malaria.recipes import Recipe, resolve
 from malaria.stage import run_stage
 from malaria.tracking import StageRun
-from malaria.training import Cells, train
+from malaria.training import Cells, train, weights_digest
 from malaria.weights import NONE, find_weights
 
 CELLS = Path("data/cells.csv")
@@ -43,7 +44,14 @@ def main(run: StageRun) -> None:
     images = open_images(IMAGES, ORDER, table)
     size = images.shape[1]
 
-    prepared = backend.prepare(params.device, params.precision, params.seed)
+    prepared = backend.prepare(params.device, params.precision, params.seed, params.distribution)
+    share = prepared.share
+    is_first = share.process == 0
+    backend.refuse_difference(
+        run.context.key,
+        "the processes have other params, code, data or package versions; let them run the same "
+        "checkout.",
+    )
     pretrained = models.ARCHITECTURES[params.model].pretrained
     model = models.build(params.model, size, find_weights(params.weights) if pretrained else None)
     resolved = {
@@ -54,22 +62,28 @@ def main(run: StageRun) -> None:
         "device": prepared.device,
         "backend": keras.backend.backend(),
         "precision": prepared.precision,
+        "devices": share.devices,
         "recipe": asdict(recipe),
     }
     run.params(flatten({"resolved": resolved}))
-    print(
-        f"train: {params.model}, {model.count_params():,} parameters, {prepared.precision} on the "
-        f"{prepared.device}"
+    where = (
+        f"{share.devices} x {prepared.device}" if share.devices > 1 else f"the {prepared.device}"
     )
-    for warning in _warnings(params, recipe, size):
+    print(
+        f"train: {params.model}, {model.count_params():,} parameters, {prepared.precision} on "
+        f"{where}{_of(share)}"
+    )
+    for warning in _warnings(params, recipe, size, prepared):
         print(f"train: warning: {warning}")
 
     def on_epoch(row: dict[str, float]) -> None:
         run.metrics(row, step=int(row["epoch"]))
-        print("  ".join(f"{name} {value:.4g}" for name, value in row.items()), flush=True)
+        if is_first:
+            print("  ".join(f"{name} {value:.4g}" for name, value in row.items()), flush=True)
 
-    checkpoint = Checkpoint(run.context.checkpoints, run.context.key, run.run_id)
-    checkpoint.delete_old_ones()
+    checkpoint = Checkpoint(run.context.checkpoints, run.context.key, run.run_id, writes=is_first)
+    if is_first:
+        checkpoint.delete_old_ones()
     outcome = train(
         model,
         Cells(
@@ -84,7 +98,13 @@ def main(run: StageRun) -> None:
         workspace=IMAGES.parent,
         on_epoch=on_epoch,
         checkpoint=checkpoint,
+        share=share,
     )
+    backend.leave()
+    if share.processes > 1:
+        print(f"train: weights {weights_digest(model)[:16]}{_of(share)}")
+    if not is_first:
+        return
     run.metrics({"kept_epoch": outcome.kept, "seconds": outcome.seconds})
 
     MODEL.parent.mkdir(exist_ok=True)
@@ -99,8 +119,22 @@ def main(run: StageRun) -> None:
     run.model(keras.models.load_model(MODEL), example=images[:1])
 
 
-def _warnings(params: TrainParams, recipe: Recipe, size: int) -> Iterator[str]:
+def _of(share: Share) -> str:
+    """Return which process this is, where there are several."""
+    if share.processes == 1:
+        return ""
+    return f", process {share.process + 1} of {share.processes}"
+
+
+def _warnings(
+    params: TrainParams, recipe: Recipe, size: int, prepared: backend.Prepared
+) -> Iterator[str]:
     """Give what a user should know of values that work, but not as one may think."""
+    if prepared.idle and params.distribution == "auto":
+        yield (
+            f"{prepared.idle} more of kind {prepared.device} stay idle: the "
+            f"{keras.backend.backend()} backend trains on one; with KERAS_BACKEND=jax all train"
+        )
     pretrained = models.ARCHITECTURES[params.model].pretrained
     if not pretrained and params.weights != NONE:
         yield f"{params.model} has no pre-trained body; train.weights is not used"

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from malaria import backend
+from malaria.batches import Share
+from malaria.cluster import ADDRESS, PROCESS, PROCESSES
 from malaria.errors import MalariaError
 
 
@@ -139,6 +141,46 @@ def test_auto_takes_bfloat16_where_the_gpu_computes_in_it(
 ) -> None:
     monkeypatch.setattr(backend, "_compute_capability", lambda: capability)
     assert backend.prepare("auto", "auto", 1).precision == precision
+
+
+@pytest.mark.parametrize("distribution", ["auto", "single"])
+def test_one_device_takes_whole_batches(distribution: str) -> None:
+    assert backend.prepare("auto", "float32", 1, distribution).share == Share()
+
+
+def test_devices_that_tensorflow_leaves_idle_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("for TensorFlow alone")
+    assert backend.prepare("cpu", "float32", 1, "auto").idle == 0
+    monkeypatch.setattr(backend, "_count", lambda device: 4)
+    prepared = backend.prepare("cpu", "float32", 1, "auto")
+    assert (prepared.share, prepared.idle) == (Share(), 3)
+
+
+def test_tensorflow_is_refused_for_several_devices() -> None:
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("for TensorFlow alone")
+    with pytest.raises(MalariaError) as caught:
+        backend.prepare("auto", "float32", 1, "data_parallel")
+    for part in ("'data_parallel'", "tensorflow backend", "uv sync --extra jax", "KERAS_BACKEND"):
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("distribution", "said"),
+    [
+        ("auto", "tensorflow backend trains on one device"),
+        ("single", "train.distribution is 'single'"),
+    ],
+)
+def test_a_cluster_that_would_not_train_together_is_refused(
+    monkeypatch: pytest.MonkeyPatch, distribution: str, said: str
+) -> None:
+    for name, value in {ADDRESS: "127.0.0.1:1", PROCESSES: "2", PROCESS: "0"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(MalariaError, match=said) as caught:
+        backend.prepare("auto", "float32", 1, distribution)
+    assert f"{PROCESSES} is 2" in str(caught.value)
 
 
 def test_what_tensorflow_raises_for_too_little_memory_is_recognised() -> None:

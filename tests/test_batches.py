@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from malaria.batches import Batches
+from malaria.batches import Batches, Share
 
 # Batches of an array whose pixels tell their row.
 ROWS = np.array([90, 3, 41, 8, 77, 12, 60, 55, 2, 31, 29])
@@ -90,3 +90,61 @@ def test_images_stay_uint8_and_features_float32() -> None:
     features = Batches(array[:, 0].astype("float32"), ROWS, 4)[0]
     assert features[0].dtype == np.float32
     assert len(features) == 1
+
+
+@pytest.mark.parametrize(("devices", "processes"), [(2, 1), (2, 2), (4, 2), (6, 3)])
+def test_processes_share_each_batch_equally(devices: int, processes: int) -> None:
+    array, labels = encoded()
+    size = 12
+    rows = np.random.default_rng(0).permutation(100)[:77]  # five left over
+    whole = Batches(array, rows, size, labels=labels, shuffle_seed=5)
+    whole.set_epoch(2)
+    parts = [
+        Batches(
+            array,
+            rows,
+            size,
+            labels=labels,
+            shuffle_seed=5,
+            share=Share(devices, processes, process),
+        )
+        for process in range(processes)
+    ]
+    for part in parts:
+        part.set_epoch(2)
+    assert len({len(part) for part in parts}) == 1
+    for index in range(len(parts[0])):
+        batches = [part[index] for part in parts]
+        assert len({len(batch[0]) for batch in batches}) == 1
+        images, labels_ = (np.concatenate(item) for item in zip(*batches, strict=True))
+        count = len(whole[index][0]) // devices * devices
+        assert (images == whole[index][0][:count]).all()
+        assert (labels_ == whole[index][1][:count]).all()
+
+
+def test_an_epoch_on_several_devices_leaves_out_other_rows_each_time() -> None:
+    array, _ = encoded()
+    batches = Batches(array, ROWS, 4, shuffle_seed=5, share=Share(devices=4))
+    assert len(batches) == 2  # eleven rows: no third batch of three
+    left_out = [set(ROWS) - set(epoch_of(batches, epoch)[0]) for epoch in range(6)]
+    assert all(len(rows) == 3 for rows in left_out)
+    assert len(set.union(*left_out)) > 3
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_rows_that_fill_up_a_batch_weigh_nothing(processes: int) -> None:
+    array, labels = encoded()
+    parts = [
+        Batches(array, ROWS, 4, labels=labels, share=Share(4, processes, process))
+        for process in range(processes)
+    ]
+    rows, weights = [], []
+    for index in range(3):
+        for part in parts:
+            images, y, weight = part[index]
+            assert len(images) == len(y) == len(weight) == 4 // processes
+            rows += images[:, 0, 0, 0].tolist()
+            weights += weight.tolist()
+    counted = [row for row, weight in zip(rows, weights, strict=True) if weight]
+    assert counted == ROWS.tolist()
+    assert set(weights) == {0, 1}

@@ -40,4 +40,5 @@ class TrainParams(Section):
     keep: Literal["best", "last"]
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
     device: Literal["auto", "cpu", "gpu"]
+    distribution: Literal["auto", "single", "data_parallel"]
     seed: int = Field(ge=0, lt=2**32)
