@@ -1,4 +1,4 @@
-"""Memory of a training by the size of its data, against the article's arrays in memory."""
+"""Memory and time of a training by the size of its data, against arrays in memory."""
 
 import os
 import shutil
@@ -24,70 +24,72 @@ ROOT = Path(__file__).resolve().parents[1]
 MODELS = ("basic_cnn", "vgg19_frozen")
 FRACTIONS = {"train": 0.6, "val": 0.15, "test": 0.25}  # the study's
 POLL_S = 0.02
-DEFAULT_COUNTS = (2000, 27558)  # the official set has as many; less drowns in noise
+DEFAULT_COUNTS = (1000, 5000, 10000, 27558)  # the official set has as many as the last
 MB = 1e6
 CLAIM = 0.2
+LINEAR = 1.25
 SIDES = ("train stage", "article")
 
 
 def main(
-    images: Annotated[list[int] | None, typer.Option(help="N, give it twice or more")] = None,
+    images: Annotated[list[int] | None, typer.Option(help="N, give it thrice or more")] = None,
     size: Annotated[int, typer.Option(help="pixels a side")] = 64,
     model: Annotated[list[str] | None, typer.Option(help="default: both")] = None,
     rounds: Annotated[int, typer.Option(help="how often each side runs, in turn")] = 3,
     write: Annotated[bool, typer.Option("--write", help="put the result into README.md")] = False,
 ) -> None:
-    """Measure how the peak of anonymous memory grows with images.npy."""
+    """Measure how the peak of anonymous memory and the time grow with images.npy."""
     counts = sorted(set(images or DEFAULT_COUNTS))
-    if len(counts) < 2:
-        sys.exit("train_memory: growth needs two numbers of images; give --images twice")
-    parts = [
-        f"Random {size} x {size} px images, one epoch, on the CPU, {rounds} rounds. "
-        "Peak RssAnon in MB, median (min to max)."
-    ]
-    with tempfile.TemporaryDirectory(prefix="malaria-") as folder:
-        for name in model or MODELS:
-            parts += compare(name, counts, size, rounds, Path(folder))
-    publish("train_memory", "\n\n".join(parts), ["keras", "tensorflow", "numpy"], write)
+    if len(counts) < 3:
+        sys.exit("train_memory: a line needs three numbers of images; give --images thrice")
+    for name in model or MODELS:
+        with tempfile.TemporaryDirectory(prefix="malaria-") as folder:
+            parts = compare(name, counts, size, rounds, Path(folder))
+        section = f"train_memory {name}"
+        publish(section, "\n\n".join(parts), ["keras", "tensorflow", "numpy"], write)
 
 
 def compare(name: str, counts: list[int], size: int, rounds: int, folder: Path) -> list[str]:
     """Return the table of one model and its verdict."""
     workspaces = {n: prepare(folder / f"{name}-{n}", name, n, size) for n in counts}
     peaks: dict[tuple[str, int], list[float]] = {(side, n): [] for side in SIDES for n in counts}
+    seconds: dict[tuple[str, int], list[float]] = {key: [] for key in peaks}
     for _ in range(rounds):
-        for (side, n), values in peaks.items():
-            values.append(peak_rss_anon(command(side, name), workspaces[n]))
-            print(f"{name}, {side}, {n:,} images: {values[-1] / MB:,.0f} MB", file=sys.stderr)
-    bytes_ = {n: (path / "data/images.npy").stat().st_size for n, path in workspaces.items()}
+        for side, n in peaks:
+            start = time.perf_counter()
+            peak = peak_rss_anon(command(side, name), workspaces[n])
+            seconds[side, n].append(time.perf_counter() - start)
+            peaks[side, n].append(peak / MB)
+            print(f"{name}, {side}, {n:,} images: {peak / MB:,.0f} MB", file=sys.stderr)
+    size_mb = {n: (path / "data/images.npy").stat().st_size / MB for n, path in workspaces.items()}
     least, most = counts[0], counts[-1]
     growth = {
         side: (median(peaks[side, most]) - median(peaks[side, least]))
-        / (bytes_[most] - bytes_[least])
+        / (size_mb[most] - size_mb[least])
         for side in SIDES
     }
-    for workspace in workspaces.values():
-        shutil.rmtree(workspace)
-
-    header = ["images", "images.npy, MB", *SIDES]
-    rows: list[list[str]] = [
-        [
-            f"{n:,}",
-            f"{bytes_[n] / MB:,.1f}",
-            *(spread([peak / MB for peak in peaks[side, n]]) for side in SIDES),
-        ]
-        for n in counts
-    ]
-    rows.append(
-        ["bytes more for each byte of images.npy", "", *(f"{growth[s]:.2f}" for s in SIDES)]
-    )
+    header = ["images", "images.npy, MB", *(f"{s}, {unit}" for s in SIDES for unit in ("MB", "s"))]
+    rows: list[list[str]] = []
+    for n in counts:
+        measured = [values[side, n] for side in SIDES for values in (peaks, seconds)]
+        rows.append([f"{n:,}", f"{size_mb[n]:,.1f}", *(spread(values) for values in measured)])
     stage, article = (growth[side] for side in SIDES)
+    slope = marginal_seconds(seconds, *counts[-2:]) / marginal_seconds(seconds, least, counts[-2])
     return [
-        f"`{name}`:",
+        f"`{name}`, random {size} x {size} px images, one epoch, float32, on the CPU, {rounds} "
+        "rounds. Peak RssAnon in MB and seconds of the whole process, median (min to max).",
         table(header, rows),
-        f"Growth of the train stage: {verdict(stage, CLAIM, at_least=False)}; "
-        f"the article's way grows by {article - stage:.2f} bytes more a byte.",
+        f"More bytes for each byte of images.npy, train stage: "
+        f"{verdict(stage, CLAIM, at_least=False)}; the article's way: {article:.2f}. "
+        f"Seconds an image from {counts[-2]:,} on, by those up to there: "
+        f"{verdict(slope, LINEAR, at_least=False)}.",
     ]
+
+
+def marginal_seconds(seconds: dict[tuple[str, int], list[float]], few: int, many: int) -> float:
+    """Return the train stage's seconds for each image more."""
+    more = median(seconds[SIDES[0], many]) - median(seconds[SIDES[0], few])
+    return more / (many - few)
 
 
 def command(side: str, model: str) -> list[str]:
