@@ -18,6 +18,7 @@ TRAIN: dict[str, Any] = {
     "keep": "best",
     "precision": "float32",
     "device": "auto",
+    "distribution": "auto",
     "seed": 1,
 }
 
