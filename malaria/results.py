@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from malaria.errors import MalariaError
 from malaria.experiments import FOLDER
 from malaria.params.base import read_yaml
@@ -34,7 +36,10 @@ NOT_CUT = (REPO, "mlflow.")
 
 
 def result_tables(root: Path) -> str:
-    """Return Markdown: a row for each run and split, then what each run cut from the study."""
+    """Return Markdown: a row for each run and split, then what each run cut from the study.
+
+    Metrics have their 95 % intervals by patient, where there are any.
+    """
     lines = [
         "| run | split | " + " | ".join(COLUMNS.values()) + " |",
         "| --- | --- |" + " ---: |" * len(COLUMNS),
@@ -43,7 +48,7 @@ def result_tables(root: Path) -> str:
     study = flatten(load_study(root / "params.yaml"))
     for run, folder in RUNS.items():
         params = flatten(load_study(root / folder / "params.yaml"))
-        lines += _rows(run, root / folder / "reports/metrics.json", params)
+        lines += _rows(run, root / folder / "reports", params)
         if folder != ".":
             cuts.append(_cut(run, params, study))
     return "\n".join([*lines, "", *cuts])
@@ -143,16 +148,24 @@ def _read_run(folder: Path, reports: Path) -> _Run:
     )
 
 
-def _rows(run: str, path: Path, params: dict[str, Any]) -> list[str]:
-    if not path.exists():
+def _rows(run: str, reports: Path, params: dict[str, Any]) -> list[str]:
+    if not (reports / "metrics.json").exists():
         return [f"| {run} | test | not run |" + " |" * (len(COLUMNS) - 1)]
     leaky = ", leaky cell split" if params["split.unit"] == "cell" else ""
-    return [
-        f"| {run} | {split}{leaky} | "
-        + " | ".join(_number(values[name]) for name in COLUMNS)
-        + " |"
-        for split, values in json.loads(path.read_text()).items()
-    ]
+    intervals = pd.read_csv(reports / "tables/intervals.csv").set_index(["split", "metric"])
+    lines = []
+    for split, values in json.loads((reports / "metrics.json").read_text()).items():
+        cells = [_number(values[name]) for name in COLUMNS]
+        for column, name in enumerate(COLUMNS):
+            if (split, name) in intervals.index:
+                cells[column] += _interval(*intervals.loc[(split, name), ["low", "high"]])
+        lines.append(f"| {run} | {split}{leaky} | {' | '.join(cells)} |")
+    return lines
+
+
+def _interval(low: float, high: float) -> str:
+    """Return the bounds in brackets; nothing where there are none."""
+    return "" if pd.isna(low) else f" ({_number(low)} to {_number(high)})"
 
 
 def _number(value: float) -> str:

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pandas as pd
 
+from malaria.assessment import assess, write_table
 from malaria.cells import describe_data, open_images, read_cells
 from malaria.curves import compute_curves
 from malaria.figures import draw_evaluation, draw_learning_curves
@@ -23,6 +24,7 @@ from malaria.metrics import (
 from malaria.params.base import load
 from malaria.params.evaluate import EvaluateParams
 from malaria.prediction import predict_logits, with_probabilities
+from malaria.splitting import patient_strata
 from malaria.stage import run_stage
 from malaria.tracking import StageRun
 
@@ -33,11 +35,13 @@ MODEL = Path("models/model.keras")
 METRICS = Path("reports/metrics.json")
 PREDICTIONS = Path("reports/predictions.csv")
 PLOTS = Path("reports/plots")
+TABLES = Path("reports/tables")
 HISTORY = Path("reports/history.csv")
 SUMMARY = Path("reports/train.json")
 EVALUATION = Path("reports/evaluation.png")
 LEARNING = Path("reports/learning_curves.png")
 EVALUATED = ("val", "test")
+OF_CELLS = ["cell_id", "photo", "width", "height", "stratum"]
 
 
 def main(run: StageRun) -> None:
@@ -59,6 +63,18 @@ def main(run: StageRun) -> None:
     )
     metrics = {name: compute_metrics(split, threshold) for name, split in splits.items()}
     METRICS.write_text(json.dumps(metrics, indent=2) + "\n")
+
+    described = table.assign(stratum=table["patient"].map(patient_strata(table)))[OF_CELLS]
+    assessed = assess(
+        {name: split.merge(described, on="cell_id") for name, split in splits.items()},
+        threshold,
+        params.threshold,
+        params.replicates,
+        params.seed,
+    )
+    TABLES.mkdir(exist_ok=True)
+    for name, assessment in assessed.items():
+        write_table(assessment, TABLES / f"{name}.csv")
 
     curves = {name: compute_curves(split, threshold) for name, split in splits.items()}
     for split, tables in curves.items():

@@ -27,6 +27,10 @@ def write_run(folder: Path, reports: Path, auc: float, **changes: Any) -> None:
     values = dict.fromkeys([*METRICS, "brier"], 0.5) | {"n_cells": 1234, "n_patients": 9}
     metrics = {split: values | {"roc_auc": auc} for split in ("val", "test")}
     (reports / "metrics.json").write_text(json.dumps(metrics))
+    (reports / "tables").mkdir()
+    (reports / "tables/intervals.csv").write_text(
+        "split,metric,low,high\nval,accuracy,0.45,0.5512\ntest,accuracy,,\ntest,mcc,0.4,0.6\n"
+    )
     recipe = {
         "published_size": 64,
         "epochs": 50,
@@ -123,7 +127,13 @@ def test_another_size_than_the_published_one_is_said(root: Path) -> None:
 
 def test_a_study_that_was_never_run_says_so(root: Path) -> None:
     assert "| study | test | not run |" in result_tables(root)
-    assert "| pilot | val | 1,234 | 9 | 0.500 |" in result_tables(root)
+
+
+def test_a_metric_has_its_interval_where_there_is_one(root: Path) -> None:
+    val, test = (line for line in result_tables(root).splitlines() if line.startswith("| pilot"))
+    assert val.startswith("| pilot | val | 1,234 | 9 | 0.500 (0.450 to 0.551) | 0.500 | 0.500 |")
+    assert test.startswith("| pilot | test | 1,234 | 9 | 0.500 | 0.500 | 0.500 |")
+    assert test.split(" | ")[8] == "0.500 (0.400 to 0.600)"
 
 
 def test_only_what_stands_between_the_markers_is_written(root: Path) -> None:

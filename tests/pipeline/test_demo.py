@@ -4,13 +4,17 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from malaria.assessment import assess, write_table
+from malaria.cells import read_cells
 from malaria.curves import compute_curves
 from malaria.metrics import choose_threshold, compute_metrics, read_predictions
 from malaria.params.base import read_yaml
 from malaria.params.study import load_study
 from malaria.pipeline import identity, identity_of_lock
+from malaria.splitting import patient_strata
 
 from .conftest import Checkout, NewCheckout
 
@@ -19,7 +23,7 @@ def test_every_output_is_there_and_locked(finished: Checkout) -> None:
     locked = read_yaml(finished.demo / "dvc.lock")["stages"]
     assert set(locked) == {"fetch", "split", "preprocess", "train", "evaluate"}
     paths = [out["path"] for stage in locked.values() for out in stage["outs"]]
-    assert len(paths) == len(set(paths)) == 19
+    assert len(paths) == len(set(paths)) == 25
     assert all((finished.demo / path).is_file() for path in paths)
 
 
@@ -48,6 +52,27 @@ def test_metrics_follow_from_the_predictions(finished: Checkout) -> None:
         assert compute_metrics(cells, threshold) == values
         for name, curve in compute_curves(cells, threshold).items():
             assert (reports / f"plots/{name}_{split}.csv").read_text() == curve.to_csv(index=False)
+
+
+def test_tables_follow_from_the_predictions_to_the_digit(
+    finished: Checkout, tmp_path: Path
+) -> None:
+    reports = finished.demo / "reports"
+    metrics = json.loads((reports / "metrics.json").read_text())
+    cells = read_cells(finished.demo / "data/cells.csv")
+    strata = cells["patient"].map(patient_strata(cells))
+    described = cells.assign(stratum=strata)[["cell_id", "photo", "width", "height", "stratum"]]
+    predictions = read_predictions(reports / "predictions.csv").merge(described, on="cell_id")
+    splits = {split: predictions[predictions["split"] == split] for split in metrics}
+    tables = assess(splits, metrics["val"]["threshold"], "youden", replicates=2000, seed=2018)
+    written = {path.stem: path.read_text() for path in (reports / "tables").iterdir()}
+    assert set(written) == set(tables)
+    for name, table in tables.items():
+        write_table(table, tmp_path / "table.csv")
+        assert (tmp_path / "table.csv").read_text() == written[name], name
+    for row in tables["intervals"].itertuples():
+        if not pd.isna(row.estimate):
+            assert round(row.estimate, 6) == metrics[row.split][row.metric]
 
 
 def test_no_patient_is_in_two_splits(finished: Checkout) -> None:

@@ -1,0 +1,79 @@
+"""Calibration: its error, and the temperature that mends what one number can."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import expit
+from sklearn import metrics as sk
+
+from malaria.calibration import (
+    HIGHEST,
+    LOWEST,
+    calibration_table,
+    expected_calibration_error,
+    fit_temperature,
+    log_loss,
+)
+
+
+def cells(count: int, too_sure: float, seed: int = 0) -> pd.DataFrame:
+    """Return cells whose logits are `too_sure` times what they should be."""
+    rng = np.random.default_rng(seed)
+    logit = rng.normal(scale=2, size=count)
+    label = (rng.random(count) < expit(logit)).astype(int)
+    return pd.DataFrame({"label": label, "logit": logit * too_sure})
+
+
+def test_the_error_is_the_mean_gap_of_bins_of_equally_many() -> None:
+    # By hand: ten bins of two; the first five are off by .2 and .1 on average of each pair.
+    probability = np.repeat([0.05, 0.15, 0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.85, 0.95], 2)
+    label = np.array([0, 1] * 10)
+    expected = np.abs(np.unique(probability) - 0.5).mean()
+    assert expected_calibration_error(label, probability) == pytest.approx(expected)
+    order = np.random.default_rng(0).permutation(20)
+    assert expected_calibration_error(label[order], probability[order]) >= 0
+
+
+def test_few_cells_have_as_few_bins() -> None:
+    assert expected_calibration_error(np.array([1, 0]), np.array([0.9, 0.4])) == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("too_sure", [0.5, 1, 3])
+def test_the_temperature_is_found_again(too_sure: float) -> None:
+    split = cells(20_000, too_sure)
+    found = fit_temperature(split["label"].to_numpy(), split["logit"].to_numpy())
+    assert found == pytest.approx(too_sure, rel=0.05)
+
+
+def test_no_other_temperature_is_likelier() -> None:
+    split = cells(500, too_sure=2)
+    label, logit = split["label"].to_numpy(), split["logit"].to_numpy()
+    best = fit_temperature(label, logit)
+    lowest = log_loss(label, logit / best)
+    others = np.geomspace(LOWEST, HIGHEST, 400)
+    assert lowest <= min(log_loss(label, logit / other) for other in others) + 1e-9
+
+
+def test_where_all_are_right_the_bound_is_given() -> None:
+    label = np.array([0, 1, 0, 1])
+    assert fit_temperature(label, 2.0 * label - 1) == pytest.approx(LOWEST, rel=1e-3)
+    assert fit_temperature(label, 1 - 2.0 * label) == pytest.approx(HIGHEST, rel=1e-3)
+
+
+def test_the_table_agrees_with_scikit_learn_before_and_after() -> None:
+    splits = {"val": cells(3000, 3), "test": cells(2000, 3, seed=1)}
+    table = calibration_table(splits, temperature=3.0)
+    assert table[["split", "probability"]].to_numpy().tolist() == [
+        ["val", "as trained"],
+        ["val", "scaled"],
+        ["test", "as trained"],
+        ["test", "scaled"],
+    ]
+    for row in table.itertuples():
+        split = splits[row.split]
+        probability = expit(split["logit"] / row.temperature)
+        assert row.brier == pytest.approx(sk.brier_score_loss(split["label"], probability))
+        assert row.log_loss == pytest.approx(sk.log_loss(split["label"], probability))
+    before, after = table[table["split"] == "test"].to_dict("records")
+    assert after["ece"] < before["ece"]
+    assert after["log_loss"] < before["log_loss"]
