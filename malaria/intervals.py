@@ -50,9 +50,9 @@ class Interval:
     reason: str = ""
 
     @property
-    def width(self) -> float | None:
-        """Distance of the bounds."""
-        return None if self.low is None or self.high is None else self.high - self.low
+    def width(self) -> float:
+        """Distance of the bounds, NaN where there are none."""
+        return np.nan if self.low is None or self.high is None else self.high - self.low
 
 
 def interval_table(
@@ -79,9 +79,7 @@ def interval_table(
                 "high": interval.high,
                 "cell_low": cells.low,
                 "cell_high": cells.high,
-                "width_ratio": interval.width / cells.width
-                if interval.width and cells.width
-                else None,
+                "width_ratio": interval.width / cells.width,
                 "patients": patients,
                 "reason": interval.reason or cells.reason,
             }
@@ -147,7 +145,3 @@ def _effective(name: str, label: np.ndarray, units: Units) -> float:
         effective_units(np.bincount(units.of_cell, label == value, units.count))
         for value in RESTS_ON[name]
     )
-
-
-def _ratio(width: float | None, other: float | None) -> float | None:
-    return width / other if width and other else None

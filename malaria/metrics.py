@@ -4,10 +4,16 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit
 from sklearn import metrics as sk
 
 PREDICTION_COLUMNS = ["cell_id", "patient", "split", "label", "logit", "probability"]
 DIGITS = 6
+
+
+def with_probabilities(cells: pd.DataFrame) -> pd.DataFrame:
+    """Return the cells with the probability of 'parasitized' that their `logit` stands for."""
+    return cells.assign(probability=expit(cells["logit"]))
 
 
 def write_predictions(predictions: pd.DataFrame, path: Path) -> None:

@@ -1,28 +1,42 @@
-"""Logits and probabilities of a saved model."""
+"""Logits of a saved model."""
 
 import keras
 import numpy as np
-import pandas as pd
-from scipy.special import expit
 from tqdm import tqdm
 
 from malaria.batches import Batches
+from malaria.errors import MalariaError
 from malaria.modelfile import logit_model
 
 BATCH = 128
 
 
 def predict_logits(model: keras.Model, images: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Return the float64 logits (len(rows),) of the chosen rows of uint8 (N, S, S, 3) images."""
+    """Return the float64 logits (len(rows),) of the chosen rows of uint8 (N, S, S, 3) images.
+
+    Raises MalariaError for images of another size than the model takes, and for logits that are
+    not finite.
+    """
     logits = logit_model(model)
+    if logits.input_shape[1:] != images.shape[1:]:
+        raise MalariaError(
+            f"the model takes images of {_size(logits.input_shape[1:])}, but these have "
+            f"{_size(images.shape[1:])}; train it on images of preprocess.size."
+        )
     batches = Batches(images, rows, BATCH)
     parts = [
         logits.predict_on_batch(batches[index][0])[:, 0]
         for index in tqdm(range(len(batches)), unit="batch", desc="predict", disable=None)
     ]
-    return np.concatenate(parts).astype("float64")
+    found = np.concatenate(parts).astype("float64")
+    broken = int((~np.isfinite(found)).sum())
+    if broken:
+        raise MalariaError(
+            f"the model gives {broken} of {len(found)} cells no finite logit; train it again with "
+            "a lower train.learning_rate or in float32."
+        )
+    return found
 
 
-def with_probabilities(cells: pd.DataFrame) -> pd.DataFrame:
-    """Return the cells with the probability of 'parasitized' that their `logit` stands for."""
-    return cells.assign(probability=expit(cells["logit"]))
+def _size(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pandas as pd
 
-from malaria.assessment import assess, write_table
+from malaria.assessment import assess, warnings_of, write_table
 from malaria.cells import describe_data, open_images, read_cells
 from malaria.curves import compute_curves
 from malaria.figures import draw_evaluation, draw_learning_curves
@@ -19,11 +19,12 @@ from malaria.metrics import (
     choose_threshold,
     compute_metrics,
     read_predictions,
+    with_probabilities,
     write_predictions,
 )
 from malaria.params.base import load
 from malaria.params.evaluate import EvaluateParams
-from malaria.prediction import predict_logits, with_probabilities
+from malaria.prediction import predict_logits
 from malaria.splitting import patient_strata
 from malaria.stage import run_stage
 from malaria.tracking import StageRun
@@ -32,6 +33,7 @@ CELLS = Path("data/cells.csv")
 IMAGES = Path("data/images.npy")
 ORDER = Path("data/images.json")
 MODEL = Path("models/model.keras")
+CONTROLS = Path("data/controls.csv")
 METRICS = Path("reports/metrics.json")
 PREDICTIONS = Path("reports/predictions.csv")
 PLOTS = Path("reports/plots")
@@ -65,8 +67,10 @@ def main(run: StageRun) -> None:
     METRICS.write_text(json.dumps(metrics, indent=2) + "\n")
 
     described = table.assign(stratum=table["patient"].map(patient_strata(table)))[OF_CELLS]
+    controls = read_predictions(CONTROLS)
     assessed = assess(
         {name: split.merge(described, on="cell_id") for name, split in splits.items()},
+        {name: controls[controls["split"] == name] for name in EVALUATED},
         threshold,
         params.threshold,
         params.replicates,
@@ -86,6 +90,8 @@ def main(run: StageRun) -> None:
     draw_learning_curves(pd.read_csv(HISTORY), kept, LEARNING, title)
 
     print(title)
+    for warning in warnings_of(assessed["controls"]):
+        print(f"evaluate: warning: {warning}")
     for split, values in metrics.items():
         run.headline({f"{split}.{name}": value for name, value in values.items()})
         print(f"{split}: " + "  ".join(f"{name} {value:g}" for name, value in values.items()))

@@ -9,15 +9,17 @@ import pandas as pd
 import pytest
 
 from malaria.curves import CURVE_POINTS, compute_curves
+from malaria.errors import MalariaError
 from malaria.metrics import (
     PREDICTION_COLUMNS,
     choose_threshold,
     compute_metrics,
     read_predictions,
+    with_probabilities,
     write_predictions,
 )
 from malaria.modelfile import logit_model
-from malaria.prediction import BATCH, predict_logits, with_probabilities
+from malaria.prediction import BATCH, predict_logits
 from tests.conftest import random_images
 
 RULES = ["youden", "fixed_0.5", "sensitivity_0.95", "specificity_0.95"]
@@ -292,6 +294,19 @@ def test_logits_are_those_of_the_rows_asked_for_in_their_order() -> None:
     assert logits == pytest.approx(
         logit_model(model).predict(images[rows], verbose=0)[:, 0], abs=1e-6
     )
+
+
+def test_images_of_another_size_are_refused() -> None:
+    with pytest.raises(MalariaError, match="takes images of 4 x 4 x 3, but these have 5 x 5 x 3"):
+        predict_logits(small_model(), random_images(3, 5), np.arange(3))
+
+
+def test_logits_that_are_not_finite_are_refused() -> None:
+    model = small_model()
+    kernel, bias = model.get_layer("logit").get_weights()
+    model.get_layer("logit").set_weights([kernel, np.full_like(bias, np.nan)])
+    with pytest.raises(MalariaError, match="gives 3 of 3 cells no finite logit"):
+        predict_logits(model, random_images(3, 4), np.arange(3))
 
 
 def test_probabilities_are_the_sigmoid_of_the_logits_at_any_size() -> None:

@@ -21,9 +21,9 @@ from .conftest import Checkout, NewCheckout
 
 def test_every_output_is_there_and_locked(finished: Checkout) -> None:
     locked = read_yaml(finished.demo / "dvc.lock")["stages"]
-    assert set(locked) == {"fetch", "split", "preprocess", "train", "evaluate"}
+    assert set(locked) == {"fetch", "split", "preprocess", "controls", "train", "evaluate"}
     paths = [out["path"] for stage in locked.values() for out in stage["outs"]]
-    assert len(paths) == len(set(paths)) == 25
+    assert len(paths) == len(set(paths)) == 27
     assert all((finished.demo / path).is_file() for path in paths)
 
 
@@ -64,7 +64,15 @@ def test_tables_follow_from_the_predictions_to_the_digit(
     described = cells.assign(stratum=strata)[["cell_id", "photo", "width", "height", "stratum"]]
     predictions = read_predictions(reports / "predictions.csv").merge(described, on="cell_id")
     splits = {split: predictions[predictions["split"] == split] for split in metrics}
-    tables = assess(splits, metrics["val"]["threshold"], "youden", replicates=2000, seed=2018)
+    controls = read_predictions(finished.demo / "data/controls.csv")
+    tables = assess(
+        splits,
+        {split: controls[controls["split"] == split] for split in metrics},
+        metrics["val"]["threshold"],
+        "youden",
+        replicates=2000,
+        seed=2018,
+    )
     written = {path.stem: path.read_text() for path in (reports / "tables").iterdir()}
     assert set(written) == set(tables)
     for name, table in tables.items():

@@ -18,7 +18,7 @@ from malaria.pipeline import identity_of_lock
 
 from .conftest import Checkout
 
-STAGES = ["fetch", "split", "preprocess", "train", "evaluate"]
+STAGES = ["fetch", "split", "preprocess", "controls", "train", "evaluate"]
 
 
 def runs_of(checkout: Checkout) -> tuple[MlflowClient, dict[str, Run]]:
