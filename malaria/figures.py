@@ -23,7 +23,7 @@ def draw_learning_curves(history: pd.DataFrame, kept: int, path: Path, title: st
         ax.xaxis.get_major_locator().set_params(integer=True)
         ax.legend()
     figure.suptitle(title)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_evaluation(curves: Curves, threshold: float, path: Path, title: str) -> None:
@@ -46,7 +46,7 @@ def draw_evaluation(curves: Curves, threshold: float, path: Path, title: str) ->
         ax.legend()
     _draw_confusion(axes[1, 1], curves["test"]["confusion"], threshold)
     figure.suptitle(title)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _draw_confusion(ax: Axes, cells: pd.DataFrame, threshold: float) -> None:
@@ -78,6 +78,7 @@ def _draw_confusion(ax: Axes, cells: pd.DataFrame, threshold: float) -> None:
     )
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a PNG."""
     # Without the Software entry, whose version would change the bytes.
     figure.savefig(path, dpi=100, metadata={"Software": None})

@@ -18,7 +18,7 @@ from malaria.pipeline import read_stages, values_of
 from malaria.results import END, START, TABLES
 
 ROOT = Path(__file__).resolve().parents[1]
-STAGES = ["fetch", "split", "preprocess", "controls", "train", "evaluate"]
+STAGES = ["fetch", "split", "preprocess", "explore", "controls", "train", "evaluate"]
 # Modules that a stage imports but that cannot change its outputs: errors and their text, the
 # check of the whole params.yaml, and the logging. A change of them must not cost a training.
 NO_EFFECT = {

@@ -15,15 +15,16 @@ from malaria.params.base import read_yaml
 from malaria.params.study import load_study
 from malaria.pipeline import identity, identity_of_lock
 from malaria.splitting import patient_strata
+from tests.test_house import STAGES
 
 from .conftest import Checkout, NewCheckout
 
 
 def test_every_output_is_there_and_locked(finished: Checkout) -> None:
     locked = read_yaml(finished.demo / "dvc.lock")["stages"]
-    assert set(locked) == {"fetch", "split", "preprocess", "controls", "train", "evaluate"}
+    assert set(locked) == set(STAGES)
     paths = [out["path"] for stage in locked.values() for out in stage["outs"]]
-    assert len(paths) == len(set(paths)) == 27
+    assert len(paths) == len(set(paths)) == 35
     assert all((finished.demo / path).is_file() for path in paths)
 
 

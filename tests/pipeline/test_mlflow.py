@@ -15,10 +15,9 @@ from mlflow.entities import Run
 from malaria.params.base import read_yaml
 from malaria.params.study import flatten, load_study
 from malaria.pipeline import identity_of_lock
+from tests.test_house import STAGES
 
 from .conftest import Checkout
-
-STAGES = ["fetch", "split", "preprocess", "controls", "train", "evaluate"]
 
 
 def runs_of(checkout: Checkout) -> tuple[MlflowClient, dict[str, Run]]:
