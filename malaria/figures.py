@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 # Okabe and Ito's palette, told apart by colour-blind readers too.
 COLOURS = {"train": "#999999", "val": "#E69F00", "test": "#0072B2"}
+ROOM = 0.15  # below the lowest estimate of a picture of intervals
 Curves = dict[str, dict[str, pd.DataFrame]]
 
 
@@ -47,6 +49,84 @@ def draw_evaluation(curves: Curves, threshold: float, path: Path, title: str) ->
     _draw_confusion(axes[1, 1], curves["test"]["confusion"], threshold)
     figure.suptitle(title)
     save_figure(figure, path)
+
+
+def draw_intervals(intervals: pd.DataFrame, groups: pd.DataFrame, path: Path, title: str) -> None:
+    """Draw the test metrics with their 95 % intervals, and sensitivity and specificity by group.
+
+    The tables are those of `assessment.assess`; losses are left out. An interval
+    that reaches far below all estimates runs out of the picture.
+    """
+    metrics = intervals[
+        (intervals["split"] == "test") & ~intervals["metric"].isin(["log_loss", "brier"])
+    ]
+    named = groups.assign(
+        name=groups["group"] + ": " + groups["value"] + " (" + groups["patients"].astype(str) + ")"
+    )
+    figure = Figure(figsize=(11, 6), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=[1, 1.1])
+    _draw_ranges(
+        left,
+        metrics["metric"],
+        metrics["estimate"],
+        metrics["low"],
+        metrics["high"],
+        colour="#0072B2",
+        label="patients vary",
+        shift=0.15,
+    )
+    _draw_ranges(
+        left,
+        metrics["metric"],
+        metrics["estimate"],
+        metrics["cell_low"],
+        metrics["cell_high"],
+        colour="#999999",
+        label="cells vary (too narrow)",
+        shift=-0.15,
+    )
+    left.set(title="Test cells", xlabel="estimate and 95 % interval")
+    for metric, colour, shift in (
+        ("sensitivity", "#D55E00", 0.15),
+        ("specificity", "#0072B2", -0.15),
+    ):
+        rows = named[named["metric"] == metric]
+        _draw_ranges(
+            right,
+            rows["name"],
+            rows["estimate"],
+            rows["low"],
+            rows["high"],
+            colour=colour,
+            label=metric,
+            shift=shift,
+        )
+    right.set(title="By group (patients)", xlabel="estimate; 95 % interval where there is one")
+    for ax, lowest in ((left, metrics["estimate"].min()), (right, groups["estimate"].min())):
+        ax.set_xlim(max(lowest - ROOM, 0), 1.005)
+        ax.grid(axis="x", linewidth=0.4)
+        ax.legend(loc="upper left", bbox_to_anchor=(0, -0.1), ncols=2, frameon=False)
+    figure.suptitle(title)
+    save_figure(figure, path)
+
+
+def _draw_ranges(
+    ax: Axes,
+    names: pd.Series,
+    estimate: pd.Series,
+    low: pd.Series,
+    high: pd.Series,
+    *,
+    colour: str,
+    label: str,
+    shift: float,
+) -> None:
+    """Draw points with bars, the first name on top."""
+    places = np.arange(len(names))[::-1] + shift
+    bounds = low.notna().to_numpy()
+    ax.hlines(places[bounds], low[bounds], high[bounds], color=colour, linewidth=1.5)
+    ax.plot(estimate, places, "o", color=colour, markersize=4, label=label)
+    ax.set_yticks(np.arange(len(names))[::-1], names.tolist())
 
 
 def _draw_confusion(ax: Axes, cells: pd.DataFrame, threshold: float) -> None:

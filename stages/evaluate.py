@@ -14,7 +14,7 @@ import pandas as pd
 from malaria.assessment import assess, warnings_of, write_table
 from malaria.cells import describe_data, open_images, read_cells
 from malaria.curves import compute_curves
-from malaria.figures import draw_evaluation, draw_learning_curves
+from malaria.figures import draw_evaluation, draw_intervals, draw_learning_curves
 from malaria.metrics import (
     choose_threshold,
     compute_metrics,
@@ -41,6 +41,7 @@ TABLES = Path("reports/tables")
 HISTORY = Path("reports/history.csv")
 SUMMARY = Path("reports/train.json")
 EVALUATION = Path("reports/evaluation.png")
+INTERVALS = Path("reports/intervals.png")
 LEARNING = Path("reports/learning_curves.png")
 EVALUATED = ("val", "test")
 OF_CELLS = ["cell_id", "photo", "width", "height", "stratum"]
@@ -86,6 +87,7 @@ def main(run: StageRun) -> None:
             curve.to_csv(PLOTS / f"{name}_{split}.csv", index=False, lineterminator="\n")
     title = f"{model.name}, {images.shape[1]} px, {describe_data(ORDER, table)}"
     draw_evaluation(curves, threshold, EVALUATION, title)
+    draw_intervals(assessed["intervals"], assessed["groups"], INTERVALS, title)
     kept = json.loads(SUMMARY.read_text())["kept_epoch"]
     draw_learning_curves(pd.read_csv(HISTORY), kept, LEARNING, title)
 

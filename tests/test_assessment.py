@@ -1,5 +1,6 @@
 """The tables of an evaluation: what stands in them, and when a reader is warned."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from malaria.assessment import MAJORITY, MODEL, STATISTICS, assess, warnings_of
 from malaria.calibration import fit_temperature
+from malaria.figures import draw_intervals
 from malaria.intervals import metric_intervals
 from malaria.metrics import choose_threshold, compute_metrics
 
@@ -94,6 +96,18 @@ def test_groups_patients_and_smear_are_of_test_cells(tables: dict[str, pd.DataFr
     rate = 1 - compute_metrics(test, THRESHOLD)["specificity"]
     alarms = tables["smear"].set_index("prevalence").loc[0.01, "false_alarms"]
     assert alarms == pytest.approx(4950 * rate, rel=1e-4)
+
+
+def test_the_picture_of_the_intervals_is_the_same_bytes_for_the_same_numbers(
+    tables: dict[str, pd.DataFrame], tmp_path: Path
+) -> None:
+    first, again, other = (tmp_path / f"{name}.png" for name in ("first", "again", "other"))
+    draw_intervals(tables["intervals"], tables["groups"], first, "title")
+    draw_intervals(tables["intervals"], tables["groups"], again, "title")
+    assert first.read_bytes() == again.read_bytes()
+    higher = tables["groups"].assign(estimate=tables["groups"]["estimate"] + 0.01)
+    draw_intervals(tables["intervals"], higher, other, "title")
+    assert first.read_bytes() != other.read_bytes()
 
 
 def test_controls_have_a_threshold_of_their_own(tables: dict[str, pd.DataFrame]) -> None:

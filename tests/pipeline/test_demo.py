@@ -24,7 +24,7 @@ def test_every_output_is_there_and_locked(finished: Checkout) -> None:
     locked = read_yaml(finished.demo / "dvc.lock")["stages"]
     assert set(locked) == set(STAGES)
     paths = [out["path"] for stage in locked.values() for out in stage["outs"]]
-    assert len(paths) == len(set(paths)) == 35
+    assert len(paths) == len(set(paths)) == 36
     assert all((finished.demo / path).is_file() for path in paths)
 
 
