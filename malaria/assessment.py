@@ -1,56 +1,62 @@
 """The tables of an evaluation: how sure its numbers are, at which point, and for whom."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from malaria.calibration import calibration_table, fit_temperature
 from malaria.controls import patient_majority_accuracy
-from malaria.intervals import interval_table, metric_intervals
+from malaria.intervals import Interval, interval_table, metric_intervals
 from malaria.metrics import DIGITS, choose_threshold
 from malaria.subgroups import at_a_smear, averages_over_patients, by_patient, group_table
 
+Intervals = dict[str, tuple[float, Interval]]  # estimate and interval of each metric
 HALF = "fixed_0.5"
 AT_A_POINT = ("sensitivity", "specificity", "accuracy")
 COMPARED = ("accuracy", "sensitivity", "specificity", "roc_auc")
 MODEL, STATISTICS, MAJORITY = "model", "crop statistics alone", "each patient's majority"
 
 
+@dataclass(frozen=True)
+class Settings:
+    """How an evaluation is made."""
+
+    threshold: float  # chosen on val cells
+    rule: str  # by which it was
+    replicates: int  # resamples of the patients
+    seed: int
+
+
 def assess(
-    splits: dict[str, pd.DataFrame],
-    controls: dict[str, pd.DataFrame],
-    threshold: float,
-    rule: str,
-    replicates: int,
-    seed: int,
+    splits: dict[str, pd.DataFrame], controls: dict[str, pd.DataFrame], settings: Settings
 ) -> dict[str, pd.DataFrame]:
     """Return tables: intervals, operating_points, calibration, patients, groups, smear, controls.
 
     `splits` has the predictions of 'val' and 'test' with the columns patient, label, logit,
     probability, photo, width, height and stratum, `controls` those of the same cells by crop
-    statistics; `threshold` was chosen on 'val' by `rule`. The last four tables are of 'test'.
+    statistics. The last four tables are of 'test'.
     """
     val, test = splits["val"], splits["test"]
+    threshold, drawn = settings.threshold, (settings.replicates, settings.seed)
     temperature = fit_temperature(val["label"].to_numpy(), val["logit"].to_numpy())
     intervals = pd.concat(
         [
-            interval_table(split, threshold, replicates, seed).assign(split=name)
+            interval_table(split, threshold, *drawn).assign(split=name)
             for name, split in splits.items()
         ]
     )
-    sensitivity, specificity = (
-        metric_intervals(test, threshold, replicates, seed)[name]
-        for name in ("sensitivity", "specificity")
-    )
+    chosen = {name: metric_intervals(split, threshold, *drawn) for name, split in splits.items()}
+    specificity, reach = chosen["test"]["specificity"]
     return {
         "intervals": intervals[["split", *intervals.columns.drop("split")]],
-        "operating_points": _operating_points(splits, threshold, rule, replicates, seed),
+        "operating_points": _operating_points(splits, chosen, settings),
         "calibration": calibration_table(splits, temperature),
         "patients": by_patient(test, threshold),
-        "groups": group_table(test, threshold, replicates, seed),
-        "smear": at_a_smear(sensitivity[0], specificity[0], specificity[1]),
-        "controls": _controls(splits, controls, threshold, rule, replicates, seed),
+        "groups": group_table(test, threshold, *drawn),
+        "smear": at_a_smear(chosen["test"]["sensitivity"][0], specificity, reach),
+        "controls": _controls(test, chosen["test"], controls, settings),
     }
 
 
@@ -71,47 +77,47 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
 
 
 def _controls(
-    splits: dict[str, pd.DataFrame],
-    controls: dict[str, pd.DataFrame],
-    threshold: float,
-    rule: str,
-    replicates: int,
-    seed: int,
+    test: pd.DataFrame, ours: Intervals, controls: dict[str, pd.DataFrame], settings: Settings
 ) -> pd.DataFrame:
     """Return the model beside predictors that see no parasite, on test cells.
 
     The threshold of the crop statistics is chosen on val cells by the same rule.
     """
     val = controls["val"]
-    own = choose_threshold(val["label"].to_numpy(), val["probability"].to_numpy(), rule)
-    compared = {MODEL: (splits["test"], threshold), STATISTICS: (controls["test"], own)}
+    own = choose_threshold(val["label"].to_numpy(), val["probability"].to_numpy(), settings.rule)
+    theirs = metric_intervals(controls["test"], own, settings.replicates, settings.seed)
     rows = []
-    for predictor, (predictions, value) in compared.items():
-        found = metric_intervals(predictions, value, replicates, seed)
+    for predictor, found in {MODEL: ours, STATISTICS: theirs}.items():
         for metric in COMPARED:
             estimate, interval = found[metric]
             rows.append([predictor, metric, estimate, interval.low, interval.high, interval.reason])
-    guessed = patient_majority_accuracy(splits["test"])
+    guessed = patient_majority_accuracy(test)
     rows.append([MAJORITY, "accuracy", guessed, None, None, "told by the labels"])
     columns = ["predictor", "metric", "estimate", "low", "high", "reason"]
     return pd.DataFrame(rows, columns=columns)
 
 
 def _operating_points(
-    splits: dict[str, pd.DataFrame], threshold: float, rule: str, replicates: int, seed: int
+    splits: dict[str, pd.DataFrame], chosen: dict[str, Intervals], settings: Settings
 ) -> pd.DataFrame:
     """Return what the chosen point and .5 are worth in each split."""
+    points = {settings.rule: (settings.threshold, chosen)}
+    if settings.rule != HALF:
+        half = {
+            name: metric_intervals(split, 0.5, settings.replicates, settings.seed)
+            for name, split in splits.items()
+        }
+        points[HALF] = (0.5, half)
     rows = []
-    for point, value in dict.fromkeys([(rule, threshold), (HALF, 0.5)]):
+    for point, (threshold, found) in points.items():
         for split, predictions in splits.items():
-            found = metric_intervals(predictions, value, replicates, seed)
-            averages = averages_over_patients(by_patient(predictions, value))
+            averages = averages_over_patients(by_patient(predictions, threshold))
             for metric in AT_A_POINT:
-                estimate, interval = found[metric]
+                estimate, interval = found[split][metric]
                 rows.append(
                     {
                         "point": point,
-                        "threshold": value,
+                        "threshold": threshold,
                         "split": split,
                         "metric": metric,
                         "estimate": estimate,

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from malaria.metrics import cross_entropies
+
 CHUNK = 100  # resamples at once: a row of weights by cell each
 
 
@@ -57,7 +59,7 @@ class Resampled:
             "fn": label * ~called,
             "fp": (1 - label) * called,
             "tn": (1 - label) * ~called,
-            "loss": np.logaddexp(0, logit * (1 - 2 * label)),
+            "loss": cross_entropies(label, logit),
             "square": (probability - label) ** 2,
         }
         self._names = list(by_cell)

@@ -4,14 +4,12 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
 from scipy.special import expit
+from sklearn.metrics import brier_score_loss
+
+from malaria.metrics import cross_entropies
 
 BINS = 10
 LOWEST, HIGHEST = 0.05, 20.0  # temperatures that are looked at
-
-
-def log_loss(label: np.ndarray, logit: np.ndarray) -> float:
-    """Return the mean negative log-likelihood in nats."""
-    return float(np.logaddexp(0, logit * (1 - 2 * label)).mean())
 
 
 def expected_calibration_error(label: np.ndarray, probability: np.ndarray) -> float:
@@ -33,7 +31,7 @@ def fit_temperature(label: np.ndarray, logit: np.ndarray) -> float:
     Where no T is best (all cells on the right side) the nearest bound is returned.
     """
     found = minimize_scalar(
-        lambda power: log_loss(label, logit / np.exp(power)),
+        lambda power: cross_entropies(label, logit / np.exp(power)).mean(),
         bounds=(np.log(LOWEST), np.log(HIGHEST)),
         method="bounded",
         options={"xatol": 1e-8},
@@ -54,8 +52,8 @@ def calibration_table(splits: dict[str, pd.DataFrame], temperature: float) -> pd
                     "split": split,
                     "probability": name,
                     "temperature": divisor,
-                    "brier": float(((probability - label) ** 2).mean()),
-                    "log_loss": log_loss(label, logit),
+                    "brier": brier_score_loss(label, probability),
+                    "log_loss": cross_entropies(label, logit).mean(),
                     "ece": expected_calibration_error(label, probability),
                 }
             )

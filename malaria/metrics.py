@@ -50,6 +50,11 @@ def choose_threshold(label: np.ndarray, probability: np.ndarray, rule: str) -> f
     return round(float(candidates[best[np.abs(candidates[best] - 0.5).argmin()]]), DIGITS)
 
 
+def cross_entropies(label: np.ndarray, logit: np.ndarray) -> np.ndarray:
+    """Return each cell's negative log-likelihood (N,) in nats, exact for sure cells too."""
+    return np.logaddexp(0, logit * (1 - 2 * label))
+
+
 def compute_metrics(predictions: pd.DataFrame, threshold: float) -> dict[str, float | int]:
     """Return the metrics of one split at `threshold`; 'parasitized' is the positive class.
 
@@ -69,7 +74,7 @@ def compute_metrics(predictions: pd.DataFrame, threshold: float) -> dict[str, fl
         "mcc": sk.matthews_corrcoef(label, called),
         "roc_auc": sk.roc_auc_score(label, logit),
         "pr_auc": sk.average_precision_score(label, logit),
-        "log_loss": np.logaddexp(0, logit * (1 - 2 * label)).mean(),
+        "log_loss": cross_entropies(label, logit).mean(),
         "brier": sk.brier_score_loss(label, probability),
     }
     return {

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pandas as pd
 
-from malaria.assessment import assess, warnings_of, write_table
+from malaria.assessment import Settings, assess, warnings_of, write_table
 from malaria.cells import describe_data, open_images, read_cells
 from malaria.curves import compute_curves
 from malaria.figures import draw_evaluation, draw_intervals, draw_learning_curves
@@ -72,10 +72,7 @@ def main(run: StageRun) -> None:
     assessed = assess(
         {name: split.merge(described, on="cell_id") for name, split in splits.items()},
         {name: controls[controls["split"] == name] for name in EVALUATED},
-        threshold,
-        params.threshold,
-        params.replicates,
-        params.seed,
+        Settings(threshold, params.threshold, params.replicates, params.seed),
     )
     TABLES.mkdir(exist_ok=True)
     for name, assessment in assessed.items():

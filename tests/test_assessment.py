@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from malaria.assessment import MAJORITY, MODEL, STATISTICS, assess, warnings_of
+from malaria.assessment import MAJORITY, MODEL, STATISTICS, Settings, assess, warnings_of
 from malaria.calibration import fit_temperature
 from malaria.figures import draw_intervals
 from malaria.intervals import metric_intervals
@@ -47,7 +47,7 @@ THRESHOLD = choose_threshold(VAL["label"].to_numpy(), VAL["probability"].to_nump
 
 @pytest.fixture(scope="module")
 def tables() -> dict[str, pd.DataFrame]:
-    return assess(SPLITS, CONTROLS, THRESHOLD, "youden", replicates=200, seed=1)
+    return assess(SPLITS, CONTROLS, Settings(THRESHOLD, "youden", replicates=200, seed=1))
 
 
 def test_every_estimate_is_that_of_the_metrics(tables: dict[str, pd.DataFrame]) -> None:
@@ -71,7 +71,7 @@ def test_the_chosen_point_stands_beside_one_half(tables: dict[str, pd.DataFrame]
 
 
 def test_one_half_stands_once_where_it_is_the_rule() -> None:
-    tables = assess(SPLITS, CONTROLS, 0.5, "fixed_0.5", replicates=100, seed=1)
+    tables = assess(SPLITS, CONTROLS, Settings(0.5, "fixed_0.5", replicates=100, seed=1))
     assert len(tables["operating_points"]) == 6
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from malaria.assessment import assess, write_table
+from malaria.assessment import Settings, assess, write_table
 from malaria.cells import read_cells
 from malaria.curves import compute_curves
 from malaria.metrics import choose_threshold, compute_metrics, read_predictions
@@ -69,10 +69,7 @@ def test_tables_follow_from_the_predictions_to_the_digit(
     tables = assess(
         splits,
         {split: controls[controls["split"] == split] for split in metrics},
-        metrics["val"]["threshold"],
-        "youden",
-        replicates=2000,
-        seed=2018,
+        Settings(metrics["val"]["threshold"], "youden", replicates=2000, seed=2018),
     )
     written = {path.stem: path.read_text() for path in (reports / "tables").iterdir()}
     assert set(written) == set(tables)
