@@ -24,7 +24,7 @@ def collect(root: Path, folder: str, names: list[str]) -> list[Path]:
     `folder` is the pipeline's, relative to the repository. Returns the folders that were written.
     Raises MalariaError for a name that no experiment has.
     """
-    known = _experiments(root)
+    known = list_experiments(root)
     unknown = [name for name in names if name not in known]
     if unknown:
         raise MalariaError(
@@ -34,7 +34,7 @@ def collect(root: Path, folder: str, names: list[str]) -> list[Path]:
     written = []
     for name in names or sorted(known):
         contents = {
-            target: _file_at(root, known[name], f"{folder}/{source}")
+            target: file_at(root, known[name], f"{folder}/{source}")
             for source, target in FILES.items()
         }
         target = root / folder / FOLDER / name
@@ -45,7 +45,7 @@ def collect(root: Path, folder: str, names: list[str]) -> list[Path]:
     return written
 
 
-def _experiments(root: Path) -> dict[str, str]:
+def list_experiments(root: Path) -> dict[str, str]:
     """Return the commit of each experiment by its name; of several, the newest."""
     listed = _git(
         root,
@@ -63,7 +63,8 @@ def _experiments(root: Path) -> dict[str, str]:
     return found
 
 
-def _file_at(root: Path, commit: str, path: str) -> bytes:
+def file_at(root: Path, commit: str, path: str) -> bytes:
+    """Return a file of a commit; raises MalariaError where it has none of this path."""
     try:
         return _git(root, "show", f"{commit}:{path}")
     except MalariaError:

@@ -1,6 +1,7 @@
 """What the predictions of one split are worth, computed from predictions.csv alone."""
 
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,7 @@ def write_predictions(predictions: pd.DataFrame, path: Path) -> None:
     )
 
 
-def read_predictions(path: Path) -> pd.DataFrame:
+def read_predictions(path: Path | BinaryIO) -> pd.DataFrame:
     """Return the predictions as written, so that every number follows from the file."""
     return pd.read_csv(path, dtype={"cell_id": "string", "patient": "string", "split": "string"})
 

@@ -16,13 +16,26 @@ def assign_splits(cells: pd.DataFrame, params: SplitParams) -> pd.Series:
 
     `cells` has the columns cell_id, patient and label. Units (patients or cells) are
     shuffled within their stratum by a hash of the seed and their name, so the result
-    depends neither on the order of the rows nor on a library's random generator.
+    depends neither on the order of the rows nor on a library's random generator. With
+    `folds`, the units are dealt to as many folds of each stratum in turn: fold number `fold`
+    is 'test', and the others share out 'train' and 'val' in the proportion of `fractions`.
     Raises MalariaError where a split would lack a class.
     """
     unit = cells["patient"] if params.unit == "patient" else cells["cell_id"]
     strata = patient_strata(cells) if params.unit == "patient" else _label_strata(cells)
     order = sorted(strata.index, key=lambda name: (strata[name], _shuffled(params.seed, name)))
-    splits = cells[unit.name].map(_deal(order, params)).rename("split")
+    shares = {split: getattr(params.fractions, split) for split in SPLITS}
+    if params.folds is None or params.fold is None:
+        dealt = _deal(order, shares)
+    else:
+        fold = [number % params.folds + 1 for number in range(len(order))]
+        tested = {name for name, of in zip(order, fold, strict=True) if of == params.fold}
+        rest = 1 - shares.pop("test")
+        dealt = _deal(
+            [name for name in order if name not in tested],
+            {split: share / rest for split, share in shares.items()},
+        ) | dict.fromkeys(tested, "test")
+    splits = cells[unit.name].map(dealt).rename("split")
     _require_both_classes(cells["label"], splits)
     return splits
 
@@ -48,16 +61,14 @@ def _shuffled(seed: int, name: str) -> str:
     return hashlib.sha256(f"{seed}:{name}".encode()).hexdigest()
 
 
-def _deal(order: list[str], params: SplitParams) -> dict[str, str]:
-    """Deal units in turn to the split that lacks most, so every stretch has the fractions."""
-    shares = [getattr(params.fractions, split) for split in SPLITS]
-    dealt = [0] * len(SPLITS)
+def _deal(order: list[str], shares: dict[str, float]) -> dict[str, str]:
+    """Deal units in turn to the split that lacks most, so every stretch has the shares."""
+    dealt = dict.fromkeys(shares, 0)
     result = {}
     for turn, name in enumerate(order, start=1):
-        lacking = [share * turn - count for share, count in zip(shares, dealt, strict=True)]
-        chosen = lacking.index(max(lacking))
+        chosen = max(shares, key=lambda split: shares[split] * turn - dealt[split])
         dealt[chosen] += 1
-        result[name] = SPLITS[chosen]
+        result[name] = chosen
     return result
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 
 from malaria.archive import list_cells, open_archive, png_size
 from malaria.cells import write_cells
+from malaria.corrections import correct, find_corrections, read_corrections
 from malaria.params.base import load
 from malaria.params.split import SplitParams
 from malaria.splitting import assign_splits
@@ -35,6 +36,16 @@ def main(run: StageRun) -> None:
             for width, height in [png_size(archive, cell)]
         )
     cells["split"] = assign_splits(cells, params)
+    if params.corrections is not None:
+        path = find_corrections(params.corrections.path, params.corrections.sha256)
+        verdicts = read_corrections(path, cells)
+        corrected = correct(cells, verdicts)
+        changed = (corrected[["label", "split"]] != cells[["label", "split"]]).any(axis=1)
+        print(
+            f"split: {changed.sum()} labels of train cells corrected, of {len(verdicts)} reviewed"
+        )
+        run.metrics({"corrected": int(changed.sum())})
+        cells = corrected
     write_cells(cells, CELLS)
 
     for split, group in cells.groupby("split", sort=False):

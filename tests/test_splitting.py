@@ -15,9 +15,20 @@ def split_params(
     unit: str = "patient",
     fractions: tuple[float, float, float] = (0.6, 0.15, 0.25),
     seed: int = 2018,
+    folds: int | None = None,
+    fold: int | None = None,
 ) -> SplitParams:
     shares = Fractions(**dict(zip(SPLITS, fractions, strict=True)))
-    return SplitParams.model_validate({"unit": unit, "fractions": shares, "seed": seed})
+    return SplitParams.model_validate(
+        {
+            "unit": unit,
+            "fractions": shares,
+            "seed": seed,
+            "folds": folds,
+            "fold": fold,
+            "corrections": None,
+        }
+    )
 
 
 def draw_cells(seed: int, infected: int = 60, healthy: int = 20) -> pd.DataFrame:
@@ -163,3 +174,33 @@ def test_a_split_without_a_class_is_refused(kept: int, lacking: str) -> None:
     assert sum(lacks) == 1
     for remedy in ("split.seed", "split.fractions", "patients"):
         assert remedy in message
+
+
+@pytest.mark.parametrize("unit", ["patient", "cell"])
+def test_each_unit_is_tested_in_one_fold(unit: str) -> None:
+    cells = draw_cells(3)
+    runs = [assign_splits(cells, split_params(unit=unit, folds=5, fold=n)) for n in range(1, 6)]
+    tested = pd.DataFrame([splits == "test" for splits in runs])
+    assert (tested.sum() == 1).all()
+    for splits in runs:
+        assert set(splits) == set(SPLITS)
+        if unit == "patient":
+            assert (splits.groupby(cells["patient"]).nunique() == 1).all()
+
+
+def test_folds_have_as_many_patients_of_each_stratum_and_the_rest_keeps_the_proportion() -> None:
+    cells = draw_cells(3)
+    strata = patient_strata(cells)
+    for fold in range(1, 6):
+        splits = splits_of_patients(cells, split_params(folds=5, fold=fold))
+        counts = pd.crosstab(strata, splits)
+        assert (counts["test"] == 4).all()  # 20 patients a stratum
+        assert splits.value_counts().to_dict() == {"train": 51, "val": 13, "test": 16}  # 4 to 1
+
+
+def test_folds_of_another_seed_are_others() -> None:
+    cells = draw_cells(3)
+    first, second = (
+        assign_splits(cells, split_params(folds=4, fold=1, seed=seed)) == "test" for seed in (1, 2)
+    )
+    assert not first.equals(second)

@@ -40,7 +40,11 @@ def load_study(path: Path = PARAMS) -> dict[str, Any]:
 
     Raises MalariaError for an unknown or missing section, key or value.
     """
-    content = read_yaml(path)
+    return check_study(read_yaml(path), path)
+
+
+def check_study(content: dict[str, Any], path: Path = PARAMS) -> dict[str, Any]:
+    """Return `content` when all of its sections are right; `path` only names it in messages."""
     known = [REPO, *(model.section for model in SECTIONS)]
     for key in content:
         if key not in known:

@@ -105,3 +105,33 @@ def test_queued_experiments_of_two_models_are_collected(finished: Checkout, tmp_
         trained |= {model for model in models if f"model: {model}\n" in params}
         assert (checkout.root / folder / "metrics.json").read_text().startswith("{")
     assert trained == set(models)
+
+
+@pytest.mark.slow
+def test_a_series_of_folds_goes_on_where_it_was_and_is_summed_up(
+    finished: Checkout, tmp_path: Path
+) -> None:
+    checkout = finished.copy(tmp_path)
+    checkout.commit("results")
+    series = ("repeat", "--folder", "demo", "--name", "cv", "--folds", "3", "-S")
+    stopped = malaria(
+        checkout,
+        *series,
+        "train.model=resnet18",
+        "-S",
+        "train.weights=sha256:" + "0" * 64,
+        check=False,
+    )
+    assert stopped.returncode == 2
+    assert "the DVC experiment cv-fold1 failed" in stopped.stderr
+    first = malaria(checkout, *series, "train.epochs=1")
+    again = malaria(checkout, *series, "train.epochs=1")
+    assert "0 of 3 have run already" in first.stderr
+    assert "3 of 3 have run already" in again.stderr
+    rows = pd.read_csv(checkout.demo / "series/cv.csv")
+    assert rows["experiment"].tolist() == ["cv-fold1", "cv-fold2", "cv-fold3", "mean", "sd"]
+    patients = rows["n_patients"].dropna()
+    assert patients.sum() == 15  # each is tested once
+    others = malaria(checkout, *series, "train.epochs=2", check=False)
+    assert others.returncode == 2
+    assert "cv-fold1 has run with other params or other code" in others.stderr
