@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from malaria.calibration import calibration_table, fit_temperature
+from malaria.calibration import calibration_table
 from malaria.controls import patient_majority_accuracy
 from malaria.intervals import Interval, interval_table, metric_intervals
 from malaria.metrics import DIGITS, choose_threshold
@@ -24,6 +24,7 @@ class Settings:
     """How an evaluation is made."""
 
     threshold: float  # chosen on val cells
+    temperature: float  # fitted to them
     rule: str  # by which it was
     replicates: int  # resamples of the patients
     seed: int
@@ -38,9 +39,8 @@ def assess(
     probability, photo, width, height and stratum, `controls` those of the same cells by crop
     statistics. The last four tables are of 'test'.
     """
-    val, test = splits["val"], splits["test"]
+    test = splits["test"]
     threshold, drawn = settings.threshold, (settings.replicates, settings.seed)
-    temperature = fit_temperature(val["label"].to_numpy(), val["logit"].to_numpy())
     intervals = pd.concat(
         [
             interval_table(split, threshold, *drawn).assign(split=name)
@@ -52,7 +52,7 @@ def assess(
     return {
         "intervals": intervals[["split", *intervals.columns.drop("split")]],
         "operating_points": _operating_points(splits, chosen, settings),
-        "calibration": calibration_table(splits, temperature),
+        "calibration": calibration_table(splits, settings.temperature, *drawn),
         "patients": by_patient(test, threshold),
         "groups": group_table(test, threshold, *drawn),
         "smear": at_a_smear(chosen["test"]["sensitivity"][0], specificity, reach),

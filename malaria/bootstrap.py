@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from malaria.metrics import cross_entropies
+from malaria.metrics import cross_entropies, equal_mass_bins
 
 CHUNK = 100  # resamples at once: a row of weights by cell each
 
@@ -66,6 +66,14 @@ class Resampled:
         self._sums = np.stack(
             [np.bincount(units.of_cell, values, units.count) for values in by_cell.values()], axis=1
         )
+        # The bins stay those of the split itself, so a resample's error is sums of its units too.
+        self._gaps = np.stack(
+            [
+                np.bincount(units.of_cell[rows], (probability - label)[rows], units.count)
+                for rows in equal_mass_bins(probability)
+            ],
+            axis=1,
+        )
         order = np.argsort(-logit, kind="stable")  # from the surest parasitized cell on
         self._unit = units.of_cell[order]
         self._is_positive = label[order].astype("float64")
@@ -87,6 +95,7 @@ class Resampled:
                 **self._rank_metrics(weights),
                 "log_loss": sums["loss"] / total,
                 "brier": sums["square"] / total,
+                "ece": np.abs(weights @ self._gaps).sum(axis=1) / total,
             }
 
     def _rank_metrics(self, weights: np.ndarray) -> dict[str, np.ndarray]:

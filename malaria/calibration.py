@@ -4,24 +4,13 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
 from scipy.special import expit
-from sklearn.metrics import brier_score_loss
 
+from malaria.intervals import metric_intervals
 from malaria.metrics import cross_entropies
 
-BINS = 10
+CALIBRATION_METRICS = ("brier", "log_loss", "ece")
+NO_THRESHOLD = 0.5  # these metrics take none
 LOWEST, HIGHEST = 0.05, 20.0  # temperatures that are looked at
-
-
-def expected_calibration_error(label: np.ndarray, probability: np.ndarray) -> float:
-    """Return the mean distance of predicted probability and observed share, over bins.
-
-    Bins hold equally many cells (to one), so none is empty; equal probabilities may fall into
-    two (Nixon et al. 2019, Measuring Calibration in Deep Learning: adaptive binning).
-    """
-    order = np.argsort(probability, kind="stable")
-    bins = np.array_split(order, min(BINS, len(order)))
-    gaps = [abs(probability[rows].mean() - label[rows].mean()) * len(rows) for rows in bins]
-    return float(sum(gaps) / len(label))
 
 
 def fit_temperature(label: np.ndarray, logit: np.ndarray) -> float:
@@ -39,22 +28,37 @@ def fit_temperature(label: np.ndarray, logit: np.ndarray) -> float:
     return float(np.exp(found.x))
 
 
-def calibration_table(splits: dict[str, pd.DataFrame], temperature: float) -> pd.DataFrame:
-    """Return Brier score, log loss and calibration error of each split, before and after."""
+def scaled(predictions: pd.DataFrame, temperature: float) -> pd.DataFrame:
+    """Return predictions whose logits are divided by the temperature."""
+    logit = predictions["logit"] / temperature
+    return predictions.assign(logit=logit, probability=expit(logit))
+
+
+def calibration_table(
+    splits: dict[str, pd.DataFrame], temperature: float, replicates: int, seed: int
+) -> pd.DataFrame:
+    """Return Brier score, log loss and calibration error of each split, before and after scaling.
+
+    With their 95 % intervals by patient. `splits` has the columns patient, label, logit and
+    probability.
+    """
     rows = []
     for split, predictions in splits.items():
-        label = predictions["label"].to_numpy()
         for name, divisor in (("as trained", 1.0), ("scaled", temperature)):
-            logit = predictions["logit"].to_numpy() / divisor
-            probability = expit(logit)
-            rows.append(
-                {
-                    "split": split,
-                    "probability": name,
-                    "temperature": divisor,
-                    "brier": brier_score_loss(label, probability),
-                    "log_loss": cross_entropies(label, logit).mean(),
-                    "ece": expected_calibration_error(label, probability),
-                }
-            )
+            looked_at = predictions if divisor == 1 else scaled(predictions, divisor)
+            found = metric_intervals(looked_at, NO_THRESHOLD, replicates, seed)
+            for metric in CALIBRATION_METRICS:
+                estimate, interval = found[metric]
+                rows.append(
+                    {
+                        "split": split,
+                        "probability": name,
+                        "temperature": divisor,
+                        "metric": metric,
+                        "estimate": estimate,
+                        "low": interval.low,
+                        "high": interval.high,
+                        "reason": interval.reason,
+                    }
+                )
     return pd.DataFrame(rows)

@@ -3,35 +3,46 @@
 import numpy as np
 import pandas as pd
 from sklearn import metrics as sk
-from sklearn.calibration import calibration_curve
 
-from malaria.metrics import DIGITS
+from malaria.calibration import scaled
+from malaria.metrics import DIGITS, equal_mass_bins
 
 CURVE_POINTS = 300
-CALIBRATION_BINS = 10
 NAMES = {0: "uninfected", 1: "parasitized"}
 
 
-def compute_curves(predictions: pd.DataFrame, threshold: float) -> dict[str, pd.DataFrame]:
-    """Return the tables roc, pr, calibration and confusion of one split's predictions."""
+def compute_curves(
+    predictions: pd.DataFrame, threshold: float, temperature: float
+) -> dict[str, pd.DataFrame]:
+    """Return the tables roc, pr, calibration, calibration_scaled and confusion of one split."""
     label = predictions["label"].to_numpy()
     probability = predictions["probability"].to_numpy()
     logit = predictions["logit"].to_numpy()
     fpr, tpr, _ = sk.roc_curve(label, logit)
     precision, recall, _ = sk.precision_recall_curve(label, logit)
-    observed, predicted = calibration_curve(
-        label, probability, n_bins=CALIBRATION_BINS, strategy="quantile"
-    )
     called = (probability >= threshold).astype(int)
     tables = {
         "roc": _thinned(pd.DataFrame({"fpr": fpr, "tpr": tpr})),
         "pr": _thinned(pd.DataFrame({"recall": recall[::-1], "precision": precision[::-1]})),
-        "calibration": pd.DataFrame({"predicted": predicted, "observed": observed}),
+        "calibration": _calibration(predictions),
+        "calibration_scaled": _calibration(scaled(predictions, temperature)),
         "confusion": pd.DataFrame(
             {"actual": pd.Series(label).map(NAMES), "called": pd.Series(called).map(NAMES)}
         ),
     }
     return {name: table.round(DIGITS) for name, table in tables.items()}
+
+
+def _calibration(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean probability and the share parasitized of each equal-mass bin."""
+    label, probability = predictions["label"].to_numpy(), predictions["probability"].to_numpy()
+    bins = equal_mass_bins(probability)
+    return pd.DataFrame(
+        {
+            "predicted": [probability[rows].mean() for rows in bins],
+            "observed": [label[rows].mean() for rows in bins],
+        }
+    )
 
 
 def _thinned(curve: pd.DataFrame) -> pd.DataFrame:

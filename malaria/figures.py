@@ -40,6 +40,8 @@ def draw_evaluation(curves: Curves, threshold: float, path: Path, title: str) ->
         axes[0, 0].plot(*tables["roc"].to_numpy().T, **style)
         axes[0, 1].plot(*tables["pr"].to_numpy().T, **style)
         axes[1, 0].plot(*tables["calibration"].to_numpy().T, "o-", **style)
+        style["label"] += ", scaled"
+        axes[1, 0].plot(*tables["calibration_scaled"].to_numpy().T, "o--", mfc="none", **style)
     axes[0, 0].set(xlabel="1 - specificity", ylabel="sensitivity", title="ROC")
     axes[0, 1].set(xlabel="sensitivity (recall)", ylabel="precision", title="Precision-recall")
     axes[1, 0].plot([0, 1], [0, 1], color="black", linewidth=0.8, linestyle=":")
@@ -58,7 +60,7 @@ def draw_intervals(intervals: pd.DataFrame, groups: pd.DataFrame, path: Path, ti
     that reaches far below all estimates runs out of the picture.
     """
     metrics = intervals[
-        (intervals["split"] == "test") & ~intervals["metric"].isin(["log_loss", "brier"])
+        (intervals["split"] == "test") & ~intervals["metric"].isin(["log_loss", "brier", "ece"])
     ]
     named = groups.assign(
         name=groups["group"] + ": " + groups["value"] + " (" + groups["patients"].astype(str) + ")"

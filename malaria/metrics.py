@@ -10,6 +10,7 @@ from sklearn import metrics as sk
 
 PREDICTION_COLUMNS = ["cell_id", "patient", "split", "label", "logit", "probability"]
 DIGITS = 6
+CALIBRATION_BINS = 10
 
 
 def with_probabilities(cells: pd.DataFrame) -> pd.DataFrame:
@@ -56,6 +57,25 @@ def cross_entropies(label: np.ndarray, logit: np.ndarray) -> np.ndarray:
     return np.logaddexp(0, logit * (1 - 2 * label))
 
 
+def equal_mass_bins(probability: np.ndarray) -> list[np.ndarray]:
+    """Return the rows of each bin of probabilities, lowest first; bins end at the deciles.
+
+    So they hold equally many cells, but that equal probabilities share a bin; none is empty.
+    """
+    inner = np.quantile(probability, np.arange(1, CALIBRATION_BINS) / CALIBRATION_BINS)
+    number = np.searchsorted(np.unique(inner), probability)
+    return [np.flatnonzero(number == found) for found in np.unique(number)]
+
+
+def expected_calibration_error(label: np.ndarray, probability: np.ndarray) -> float:
+    """Return the mean distance of predicted probability and observed share, over equal-mass bins.
+
+    Nixon et al. 2019, Measuring Calibration in Deep Learning (adaptive binning).
+    """
+    bins = equal_mass_bins(probability)
+    return float(sum(abs((probability - label)[rows].sum()) for rows in bins) / len(label))
+
+
 def compute_metrics(predictions: pd.DataFrame, threshold: float) -> dict[str, float | int]:
     """Return the metrics of one split at `threshold`; 'parasitized' is the positive class.
 
@@ -77,6 +97,7 @@ def compute_metrics(predictions: pd.DataFrame, threshold: float) -> dict[str, fl
         "pr_auc": sk.average_precision_score(label, logit),
         "log_loss": cross_entropies(label, logit).mean(),
         "brier": sk.brier_score_loss(label, probability),
+        "ece": expected_calibration_error(label, probability),
     }
     return {
         "n_cells": len(predictions),

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from malaria.assessment import Settings, assess, warnings_of, write_table
+from malaria.calibration import fit_temperature
 from malaria.cells import describe_data, open_images, read_cells
 from malaria.curves import compute_curves
 from malaria.figures import draw_evaluation, draw_intervals, draw_learning_curves
@@ -64,6 +65,7 @@ def main(run: StageRun) -> None:
     threshold = choose_threshold(
         val["label"].to_numpy(), val["probability"].to_numpy(), params.threshold
     )
+    temperature = fit_temperature(val["label"].to_numpy(), val["logit"].to_numpy())
     metrics = {name: compute_metrics(split, threshold) for name, split in splits.items()}
     METRICS.write_text(json.dumps(metrics, indent=2) + "\n")
 
@@ -72,13 +74,13 @@ def main(run: StageRun) -> None:
     assessed = assess(
         {name: split.merge(described, on="cell_id") for name, split in splits.items()},
         {name: controls[controls["split"] == name] for name in EVALUATED},
-        Settings(threshold, params.threshold, params.replicates, params.seed),
+        Settings(threshold, temperature, params.threshold, params.replicates, params.seed),
     )
     TABLES.mkdir(exist_ok=True)
     for name, assessment in assessed.items():
         write_table(assessment, TABLES / f"{name}.csv")
 
-    curves = {name: compute_curves(split, threshold) for name, split in splits.items()}
+    curves = {name: compute_curves(split, threshold, temperature) for name, split in splits.items()}
     for split, tables in curves.items():
         for name, curve in tables.items():
             curve.to_csv(PLOTS / f"{name}_{split}.csv", index=False, lineterminator="\n")

@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 
 from malaria.assessment import MAJORITY, MODEL, STATISTICS, Settings, assess, warnings_of
-from malaria.calibration import fit_temperature
 from malaria.figures import draw_intervals
 from malaria.intervals import metric_intervals
 from malaria.metrics import choose_threshold, compute_metrics
@@ -47,14 +46,14 @@ THRESHOLD = choose_threshold(VAL["label"].to_numpy(), VAL["probability"].to_nump
 
 @pytest.fixture(scope="module")
 def tables() -> dict[str, pd.DataFrame]:
-    return assess(SPLITS, CONTROLS, Settings(THRESHOLD, "youden", replicates=200, seed=1))
+    return assess(SPLITS, CONTROLS, Settings(THRESHOLD, 2.0, "youden", replicates=200, seed=1))
 
 
 def test_every_estimate_is_that_of_the_metrics(tables: dict[str, pd.DataFrame]) -> None:
     for row in tables["intervals"].itertuples():
         metrics = compute_metrics(SPLITS[row.split], THRESHOLD)
         assert round(row.estimate, 6) == metrics[row.metric]
-    assert len(tables["intervals"]) == 20
+    assert len(tables["intervals"]) == 22
 
 
 def test_the_chosen_point_stands_beside_one_half(tables: dict[str, pd.DataFrame]) -> None:
@@ -71,15 +70,8 @@ def test_the_chosen_point_stands_beside_one_half(tables: dict[str, pd.DataFrame]
 
 
 def test_one_half_stands_once_where_it_is_the_rule() -> None:
-    tables = assess(SPLITS, CONTROLS, Settings(0.5, "fixed_0.5", replicates=100, seed=1))
+    tables = assess(SPLITS, CONTROLS, Settings(0.5, 2.0, "fixed_0.5", replicates=100, seed=1))
     assert len(tables["operating_points"]) == 6
-
-
-def test_the_temperature_comes_from_val_cells(tables: dict[str, pd.DataFrame]) -> None:
-    table = tables["calibration"]
-    temperature = fit_temperature(VAL["label"].to_numpy(), VAL["logit"].to_numpy())
-    scaled = table.loc[table["probability"] == "scaled", "temperature"]
-    assert scaled.tolist() == [temperature, temperature]
 
 
 def test_groups_patients_and_smear_are_of_test_cells(tables: dict[str, pd.DataFrame]) -> None:

@@ -10,10 +10,9 @@ from malaria.calibration import (
     HIGHEST,
     LOWEST,
     calibration_table,
-    expected_calibration_error,
     fit_temperature,
 )
-from malaria.metrics import cross_entropies
+from malaria.metrics import cross_entropies, expected_calibration_error
 
 
 def cells(count: int, too_sure: float, seed: int = 0) -> pd.DataFrame:
@@ -21,7 +20,11 @@ def cells(count: int, too_sure: float, seed: int = 0) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     logit = rng.normal(scale=2, size=count)
     label = (rng.random(count) < expit(logit)).astype(int)
-    return pd.DataFrame({"label": label, "logit": logit * too_sure})
+    patient = rng.integers(0, 40, count).astype(str)
+    logit *= too_sure
+    return pd.DataFrame(
+        {"patient": patient, "label": label, "logit": logit, "probability": expit(logit)}
+    )
 
 
 def test_the_error_is_the_mean_gap_of_bins_of_equally_many() -> None:
@@ -62,18 +65,22 @@ def test_where_all_are_right_the_bound_is_given() -> None:
 
 def test_the_table_agrees_with_scikit_learn_before_and_after() -> None:
     splits = {"val": cells(3000, 3), "test": cells(2000, 3, seed=1)}
-    table = calibration_table(splits, temperature=3.0)
-    assert table[["split", "probability"]].to_numpy().tolist() == [
-        ["val", "as trained"],
-        ["val", "scaled"],
-        ["test", "as trained"],
-        ["test", "scaled"],
-    ]
-    for row in table.itertuples():
-        split = splits[row.split]
-        probability = expit(split["logit"] / row.temperature)
-        assert row.brier == pytest.approx(sk.brier_score_loss(split["label"], probability))
-        assert row.log_loss == pytest.approx(sk.log_loss(split["label"], probability))
-    before, after = table[table["split"] == "test"].to_dict("records")
-    assert after["ece"] < before["ece"]
-    assert after["log_loss"] < before["log_loss"]
+    table = calibration_table(splits, temperature=3.0, replicates=100, seed=0)
+    rows = table.set_index(["split", "probability", "metric"]).sort_index()
+    assert len(rows) == len(rows.index.unique()) == 12
+    for split, predictions in splits.items():
+        for name, divisor in (("as trained", 1), ("scaled", 3)):
+            label, probability = predictions["label"], expit(predictions["logit"] / divisor)
+            found = rows.loc[split, name]
+            assert set(found["temperature"]) == {divisor}
+            expected = {
+                "brier": sk.brier_score_loss(label, probability),
+                "log_loss": sk.log_loss(label, probability),
+                "ece": expected_calibration_error(label.to_numpy(), probability.to_numpy()),
+            }
+            assert found["estimate"].to_dict() == pytest.approx(expected)
+            assert (found["low"] < found["estimate"]).all()
+            assert (found["estimate"] < found["high"]).all()
+        for metric in ("log_loss", "ece"):
+            before, after = (rows.loc[(split, name, metric)] for name in ("as trained", "scaled"))
+            assert after["high"] < before["low"]

@@ -100,7 +100,7 @@ def test_the_table_has_every_metric_and_is_repeatable() -> None:
     cells = predictions()
     first, again = (interval_table(cells, THRESHOLD, 200, seed=2) for _ in range(2))
     pd.testing.assert_frame_equal(first, again)
-    assert len(first) == 10
+    assert len(first) == 11
     inside = (first["low"] < first["estimate"]) & (first["estimate"] < first["high"])
     assert inside.all()
     assert (first["reason"] == "").all()

@@ -84,12 +84,13 @@ def test_metrics_are_those_worked_out_by_hand() -> None:
         "pr_auc": 0.854167,  # (1 + 1 + 3/4 + 4/6) / 4
         "log_loss": round(log_loss / 10, 6),
         "brier": 0.14029,  # (.70 + .7029) / 10
+        "ece": 0.287,  # each cell is a bin: the sum of |probability - label| is 2.87
     }
 
 
 @pytest.mark.parametrize(("threshold", "called"), [(0.6, 4), (0.600001, 3), (0.599999, 4)])
 def test_a_cell_at_the_threshold_is_called_parasitized(threshold: float, called: int) -> None:
-    confusion = compute_curves(tiny(), threshold)["confusion"]
+    confusion = compute_curves(tiny(), threshold, temperature=1)["confusion"]
     assert (confusion["called"] == "parasitized").sum() == called
     sensitivity = (called - 1) / 4  # one of those called is uninfected
     assert compute_metrics(tiny(), threshold)["sensitivity"] == sensitivity
@@ -167,11 +168,12 @@ def test_predictions_that_are_all_equal_have_metrics() -> None:
     values = compute_metrics(predictions, 0.3)
     assert values["roc_auc"] == 0.5
     assert values["pr_auc"] == 0.4
+    assert values["ece"] == 0.1
     assert (values["sensitivity"], values["specificity"]) == (1, 0)
     none = compute_metrics(predictions, 0.5)
     assert (none["sensitivity"], none["specificity"], none["precision"]) == (0, 1, 0)
     assert (none["f1"], none["mcc"]) == (0, 0)
-    curves = compute_curves(predictions, 0.5)
+    curves = compute_curves(predictions, 0.5, temperature=1)
     assert set(curves["confusion"]["called"]) == {"uninfected"}
     assert curves["calibration"].to_numpy().tolist() == [[0.3, 0.4]]
 
@@ -217,7 +219,7 @@ def test_metrics_follow_from_the_written_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("count", [40, 5000])
 def test_curves_have_both_ends_and_few_points(count: int) -> None:
     label, probability = draw(2, count)
-    curves = compute_curves(predictions_of(label, probability), 0.5)
+    curves = compute_curves(predictions_of(label, probability), 0.5, temperature=1)
     for name, x, y in (("roc", "fpr", "tpr"), ("pr", "recall", "precision")):
         curve = curves[name]
         assert 2 < len(curve) <= CURVE_POINTS == 300
@@ -233,7 +235,7 @@ def test_curves_have_both_ends_and_few_points(count: int) -> None:
 def test_a_thinned_curve_encloses_the_same_area() -> None:
     label, probability = draw(2, 5000)
     predictions = predictions_of(label, probability)
-    curves = compute_curves(predictions, 0.5)
+    curves = compute_curves(predictions, 0.5, temperature=1)
     values = compute_metrics(predictions, 0.5)
     area = np.trapezoid(curves["roc"]["tpr"], curves["roc"]["fpr"])
     assert area == pytest.approx(values["roc_auc"], abs=2e-3)
@@ -245,7 +247,7 @@ def test_a_thinned_curve_encloses_the_same_area() -> None:
 def test_the_confusion_matrix_agrees_with_the_metrics(threshold: float) -> None:
     label, probability = draw(4)
     predictions = predictions_of(label, probability)
-    table = compute_curves(predictions, threshold)["confusion"]
+    table = compute_curves(predictions, threshold, temperature=1)["confusion"]
     counts = table.value_counts()
     hit, miss = counts["parasitized", "parasitized"], counts["parasitized", "uninfected"]
     right, wrong = counts["uninfected", "uninfected"], counts["uninfected", "parasitized"]
@@ -261,7 +263,9 @@ def test_the_confusion_matrix_agrees_with_the_metrics(threshold: float) -> None:
 def test_calibration_sets_what_was_predicted_beside_what_was_seen() -> None:
     label = np.array([0] * 70 + [1] * 30)
     probability = np.array([0.1] * 50 + [0.8] * 50)
-    calibration = compute_curves(predictions_of(label, probability), 0.5)["calibration"]
+    calibration = compute_curves(predictions_of(label, probability), 0.5, temperature=1)[
+        "calibration"
+    ]
     assert calibration.to_numpy() == pytest.approx(np.array([[0.1, 0], [0.8, 0.6]]))
 
 
@@ -269,8 +273,8 @@ def test_rows_of_the_table_may_have_any_index() -> None:
     predictions = tiny()
     moved = predictions.set_index(predictions.index + 100)
     assert compute_metrics(moved, 0.6) == compute_metrics(predictions, 0.6)
-    for name, curve in compute_curves(moved, 0.6).items():
-        assert curve.equals(compute_curves(predictions, 0.6)[name])
+    for name, curve in compute_curves(moved, 0.6, temperature=1).items():
+        assert curve.equals(compute_curves(predictions, 0.6, temperature=1)[name])
 
 
 def small_model() -> keras.Model:

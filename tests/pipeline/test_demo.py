@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from malaria.assessment import Settings, assess, write_table
+from malaria.calibration import fit_temperature
 from malaria.cells import read_cells
 from malaria.curves import compute_curves
 from malaria.metrics import choose_threshold, compute_metrics, read_predictions
@@ -47,11 +48,12 @@ def test_metrics_follow_from_the_predictions(finished: Checkout) -> None:
     written = json.loads((reports / "metrics.json").read_text())
     val = predictions[predictions["split"] == "val"]
     threshold = choose_threshold(val["label"].to_numpy(), val["probability"].to_numpy(), "youden")
+    temperature = fit_temperature(val["label"].to_numpy(), val["logit"].to_numpy())
     assert list(written) == ["val", "test"]
     for split, values in written.items():
         cells = predictions[predictions["split"] == split]
         assert compute_metrics(cells, threshold) == values
-        for name, curve in compute_curves(cells, threshold).items():
+        for name, curve in compute_curves(cells, threshold, temperature).items():
             assert (reports / f"plots/{name}_{split}.csv").read_text() == curve.to_csv(index=False)
 
 
@@ -69,7 +71,13 @@ def test_tables_follow_from_the_predictions_to_the_digit(
     tables = assess(
         splits,
         {split: controls[controls["split"] == split] for split in metrics},
-        Settings(metrics["val"]["threshold"], "youden", replicates=2000, seed=2018),
+        Settings(
+            metrics["val"]["threshold"],
+            fit_temperature(splits["val"]["label"].to_numpy(), splits["val"]["logit"].to_numpy()),
+            "youden",
+            replicates=2000,
+            seed=2018,
+        ),
     )
     written = {path.stem: path.read_text() for path in (reports / "tables").iterdir()}
     assert set(written) == set(tables)
