@@ -1,4 +1,7 @@
-"""The checked view on the zip of cell images: which cells it holds, and their bytes."""
+"""The checked view on the zip of cell images: which cells it holds, and their bytes.
+
+`malaria.external` makes the same checks of zips and folders from elsewhere.
+"""
 
 import io
 import re
@@ -6,8 +9,9 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from zipfile import ZipFile, ZipInfo
 
@@ -19,6 +23,7 @@ from malaria.layout import FOLDERS, ROOT, SYNTHETIC, THUMBS
 # Largest in the data: 394 px and 33 kB. The limits only keep crafted files out of memory.
 MAX_SIDE = 2000
 MAX_ENTRY_BYTES = 4 << 20
+UNSAFE = "has an unsafe name, which may lead out of the folder; do not use it"
 
 # Between the patient and _IMG_ the makers wrote P61ThinF, BP2_thinF, thin_Original_Motic and more.
 _NAME = re.compile(r"(C[1-9]\d*)\w*?_IMG_(\w+?)_cell_\d+\.png", re.ASCII)
@@ -36,7 +41,8 @@ class Cell:
 
     cell_id: file name without .png; entry: full name in the zip; label: 1 parasitized, 0
     uninfected; patient: C47; slide: the official slide id; photo: date and time of the
-    photograph, unique within the slide.
+    photograph, unique within the slide. The last three are '' where names from elsewhere do
+    not tell them.
     """
 
     cell_id: str
@@ -60,8 +66,8 @@ def open_archive(path: Path) -> ZipFile:
         return ZipFile(path)
     except (*_UNREADABLE, ValueError, struct.error) as error:
         raise MalariaError(
-            f"{path} is not readable as a zip ({error}); delete it and make it again "
-            "with `uv run dvc repro fetch`, or correct the path."
+            f"{path} is not readable as a zip ({error}); delete it and make it again (the "
+            "pipeline's own with `uv run dvc repro fetch`), or correct the path."
         ) from None
 
 
@@ -85,14 +91,23 @@ def list_cells(archive: ZipFile) -> list[Cell]:
                 f"{archive.filename} has no cell in {folder}, and both classes are needed; "
                 "use the official zip, or make one in its layout."
             )
-    for cell_id, count in Counter(cell.cell_id for cell in cells).items():
-        if count > 1:
-            entries = " and ".join(repr(cell.entry) for cell in cells if cell.cell_id == cell_id)
+    return in_order(archive.filename, cells)
+
+
+def in_order(source: object, cells: Iterable[Cell]) -> list[Cell]:
+    """Return the cells sorted by file name; `source` is for the message.
+
+    Raises MalariaError where two have the same.
+    """
+    ordered = sorted(cells, key=lambda cell: cell.cell_id + ".png")
+    for cell, following in pairwise(ordered):
+        if cell.cell_id == following.cell_id:
             raise MalariaError(
-                f"{archive.filename} has the file name {cell_id}.png more than once ({entries}); "
-                "a name stands for one cell: delete or rename the others."
+                f"{source} has the file name {cell.cell_id}.png more than once ({cell.entry!r} "
+                f"and {following.entry!r}); a name stands for one cell: delete or rename the "
+                "others."
             )
-    return sorted(cells, key=lambda cell: cell.cell_id + ".png")
+    return ordered
 
 
 def png_size(archive: ZipFile, cell: Cell) -> tuple[int, int]:
@@ -103,12 +118,17 @@ def png_size(archive: ZipFile, cell: Cell) -> tuple[int, int]:
     return _size_in_header(_read(archive, cell.entry, _HEADER_BYTES), cell.entry)
 
 
-def read_entry(archive: ZipFile, cell: Cell) -> bytes:
-    """Return the bytes of one PNG, checked against the CRC in the zip.
+def read_entry(source: ZipFile | Path, cell: Cell) -> bytes:
+    """Return the bytes of one PNG; from a zip, checked against the CRC there.
 
-    Raises MalariaError when they are damaged.
+    Raises MalariaError when they are damaged, or cannot be read from the folder.
     """
-    return _read(archive, cell.entry)
+    if isinstance(source, ZipFile):
+        return _read(source, cell.entry)
+    try:
+        return (source / cell.entry).read_bytes()
+    except OSError as error:
+        raise fault(source, cell.entry, f"cannot be read ({error.strerror}); mend that") from None
 
 
 def decode(content: bytes, name: str) -> Image.Image:
@@ -130,29 +150,74 @@ def decode(content: bytes, name: str) -> Image.Image:
     return image
 
 
-def _is_passed_over(archive: ZipFile, info: ZipInfo) -> bool:
-    """Tell whether an entry is a known folder or Thumbs.db; refuse what no zip should have."""
+def cell_of(entry: str, label: int) -> Cell | None:
+    """Return the cell that an entry is by its file name; None where it has not the official form.
+
+    `label` is what its folder says.
+    """
+    file_name = entry[entry.rfind("/") + 1 :]
+    match = _NAME.fullmatch(file_name)
+    if match is None:
+        return None
+    return Cell(
+        cell_id=file_name.removesuffix(".png"),
+        entry=entry,
+        label=label,
+        patient=match[1],
+        slide=file_name.split("_IMG")[0],
+        photo=match[2],
+    )
+
+
+def check_entry(archive: ZipFile, info: ZipInfo) -> None:
+    """Raise MalariaError for what no zip should have, whatever its layout."""
     # zipfile rewrites some names (NUL bytes, backslashes on Windows); judge the written one.
     name = info.orig_filename
+    if name != info.filename:
+        raise fault(archive.filename, name, UNSAFE)
+    check_name(archive.filename, name)
+    if stat.S_ISLNK(info.external_attr >> 16):
+        raise fault(archive.filename, name, "is a symbolic link; zip the file itself")
+    if info.flag_bits & 1:
+        raise fault(archive.filename, name, "is encrypted; zip it without a password")
+    if info.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+        raise fault(archive.filename, name, "is neither stored nor deflated; zip it with deflate")
+
+
+def check_name(source: object, name: str) -> None:
+    """Raise MalariaError for a name that may lead out of the folder it is written to."""
     if (
-        name != info.filename
-        or "\\" in name
+        "\\" in name
         or name.startswith("/")
         or re.match(r"[A-Za-z]:", name)
         or ".." in name.split("/")
     ):
-        raise _fault(
-            archive, name, "has an unsafe name, which may lead out of the folder; do not use it"
+        raise fault(source, name, UNSAFE)
+
+
+def check_bytes(source: object, entry: str, count: int) -> None:
+    """Raise MalariaError for more bytes than a cell may have."""
+    if count > MAX_ENTRY_BYTES:
+        raise fault(
+            source,
+            entry,
+            f"declares {count} bytes, more than the {MAX_ENTRY_BYTES} that a cell may have; "
+            "remove it",
         )
-    if stat.S_ISLNK(info.external_attr >> 16):
-        raise _fault(archive, name, "is a symbolic link; zip the file itself")
-    if info.flag_bits & 1:
-        raise _fault(archive, name, "is encrypted; zip it without a password")
-    if info.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
-        raise _fault(archive, name, "is neither stored nor deflated; zip it with deflate")
+
+
+def fault(source: object, entry: str, text: str) -> MalariaError:
+    """Return the error that an entry of a zip, or a file of a folder, is worth."""
+    return MalariaError(f"{source}: the entry {entry!r} {text}.")
+
+
+def _is_passed_over(archive: ZipFile, info: ZipInfo) -> bool:
+    """Tell whether an entry is a known folder or Thumbs.db; refuse what no zip should have."""
+    check_entry(archive, info)
+    name = info.filename
     if name.startswith(ROOT + ROOT):
-        raise _fault(
-            archive,
+        raise fault(
+            archive.filename,
             name,
             "lies in a second cell_images folder, as in the copy on Kaggle; use the official "
             "zip, or unpack this one and zip the innermost cell_images folder alone",
@@ -164,39 +229,22 @@ def _cell(archive: ZipFile, info: ZipInfo) -> Cell:
     entry = info.filename
     folder, file_name = entry[: entry.rfind("/") + 1], entry[entry.rfind("/") + 1 :]
     if folder not in FOLDERS or not file_name.endswith(".png"):
-        raise _fault(
-            archive,
+        raise fault(
+            archive.filename,
             entry,
             f"has no place in it: only PNG files and {THUMBS} in {' and '.join(FOLDERS)} (in "
             "this very spelling) may be there; use the official zip, or remove or move the entry",
         )
-    match = _NAME.fullmatch(file_name)
-    if match is None:
-        raise _fault(
-            archive,
+    cell = cell_of(entry, FOLDERS[folder])
+    if cell is None:
+        raise fault(
+            archive.filename,
             entry,
             "has not the form C100P61ThinF_IMG_20150918_144104_cell_162.png, which tells patient "
             "and slide; rename or remove it",
         )
-    if info.file_size > MAX_ENTRY_BYTES:
-        raise _fault(
-            archive,
-            entry,
-            f"declares {info.file_size} bytes, more than the {MAX_ENTRY_BYTES} that a cell may "
-            "have; remove it",
-        )
-    return Cell(
-        cell_id=file_name.removesuffix(".png"),
-        entry=entry,
-        label=FOLDERS[folder],
-        patient=match[1],
-        slide=file_name.split("_IMG")[0],
-        photo=match[2],
-    )
-
-
-def _fault(archive: ZipFile, entry: str, text: str) -> MalariaError:
-    return MalariaError(f"{archive.filename}: the entry {entry!r} {text}.")
+    check_bytes(archive.filename, entry, info.file_size)
+    return cell
 
 
 def _read(archive: ZipFile, entry: str, count: int = -1) -> bytes:
@@ -204,8 +252,8 @@ def _read(archive: ZipFile, entry: str, count: int = -1) -> bytes:
         with archive.open(entry) as file:
             return file.read(count)
     except _UNREADABLE as error:
-        raise _fault(
-            archive, entry, f"cannot be read ({error}); delete the zip and fetch it again"
+        raise fault(
+            archive.filename, entry, f"cannot be read ({error}); delete the zip and fetch it again"
         ) from None
 
 

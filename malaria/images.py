@@ -16,10 +16,11 @@ from malaria.archive import Cell, decode, read_entry
 BLOCK = 16  # cells a task and a write: one by one, handing over costs too much
 
 
-def write_images(archive: ZipFile, cells: Sequence[Cell], size: int, path: Path) -> None:
+def write_images(source: ZipFile | Path, cells: Sequence[Cell], size: int, path: Path) -> None:
     """Write the cells as uint8 (N, size, size, 3) RGB, in the order given, decoding each once.
 
-    Each thread holds one block of images, so memory does not grow with N.
+    They are read from `source`, a zip or a folder. Each thread holds one block of images, so
+    memory does not grow with N.
     Raises MalariaError that names the entry which does not decode.
     """
     reading = Lock()  # zipfile counts its open entries without one
@@ -28,7 +29,7 @@ def write_images(archive: ZipFile, cells: Sequence[Cell], size: int, path: Path)
     with (
         path.open("wb") as file,
         ThreadPoolExecutor(max_workers=os.cpu_count()) as pool,
-        tqdm(total=len(cells), unit="cell", desc="preprocess", disable=None) as bar,
+        tqdm(total=len(cells), unit="cell", desc="decode", disable=None) as bar,
     ):
         shape = (len(cells), size, size, 3)
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
@@ -40,7 +41,7 @@ def write_images(archive: ZipFile, cells: Sequence[Cell], size: int, path: Path)
             images = np.empty((len(part), size, size, 3), dtype=np.uint8)
             for cell, image in zip(part, images, strict=True):
                 with reading:
-                    content = read_entry(archive, cell)
+                    content = read_entry(source, cell)
                 image[...] = resize(np.asarray(decode(content, cell.entry)), size)
             with writing:
                 file.seek(first + start * images[0].nbytes)
