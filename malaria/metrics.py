@@ -1,5 +1,7 @@
 """What the predictions of one split are worth, computed from predictions.csv alone."""
 
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -11,6 +13,17 @@ from sklearn import metrics as sk
 PREDICTION_COLUMNS = ["cell_id", "patient", "split", "label", "logit", "probability"]
 DIGITS = 6
 CALIBRATION_BINS = 10
+Metrics = dict[str, float | int]
+# Classes without which a metric is not defined, or says nothing; of all others: both.
+NEEDS: dict[str, set[int]] = {
+    "accuracy": set(),
+    "sensitivity": {1},
+    "specificity": {0},
+    "log_loss": set(),
+    "brier": set(),
+    "ece": set(),
+}
+BOTH = {0, 1}
 
 
 def with_probabilities(cells: pd.DataFrame) -> pd.DataFrame:
@@ -76,32 +89,41 @@ def expected_calibration_error(label: np.ndarray, probability: np.ndarray) -> fl
     return float(sum(abs((probability - label)[rows].sum()) for rows in bins) / len(label))
 
 
-def compute_metrics(predictions: pd.DataFrame, threshold: float) -> dict[str, float | int]:
+def missing_classes(metric: str, label: np.ndarray) -> set[int]:
+    """Return the classes that a metric needs and that no cell has."""
+    return NEEDS.get(metric, BOTH) - set(label.tolist())
+
+
+def compute_metrics(predictions: pd.DataFrame, threshold: float) -> Metrics:
     """Return the metrics of one split at `threshold`; 'parasitized' is the positive class.
 
     A cell is called parasitized when its probability is at least the threshold. Ranks and log
-    loss come from the logits, because the probability of a sure cell is written as 0 or 1.
+    loss come from the logits, because the probability of a sure cell is written as 0 or 1. A
+    metric whose classes are not there is NaN.
     """
     label = predictions["label"].to_numpy()
     logit = predictions["logit"].to_numpy()
     probability = predictions["probability"].to_numpy()
     called = (probability >= threshold).astype(int)
-    values = {
-        "accuracy": sk.accuracy_score(label, called),
-        "sensitivity": sk.recall_score(label, called),
-        "specificity": sk.recall_score(label, called, pos_label=0),
-        "precision": sk.precision_score(label, called, zero_division=0),
-        "f1": sk.f1_score(label, called),
-        "mcc": sk.matthews_corrcoef(label, called),
-        "roc_auc": sk.roc_auc_score(label, logit),
-        "pr_auc": sk.average_precision_score(label, logit),
-        "log_loss": cross_entropies(label, logit).mean(),
-        "brier": sk.brier_score_loss(label, probability),
-        "ece": expected_calibration_error(label, probability),
+    measures: dict[str, Callable[[], float]] = {
+        "accuracy": lambda: sk.accuracy_score(label, called),
+        "sensitivity": lambda: sk.recall_score(label, called),
+        "specificity": lambda: sk.recall_score(label, called, pos_label=0),
+        "precision": lambda: sk.precision_score(label, called, zero_division=0),
+        "f1": lambda: sk.f1_score(label, called),
+        "mcc": lambda: sk.matthews_corrcoef(label, called),
+        "roc_auc": lambda: sk.roc_auc_score(label, logit),
+        "pr_auc": lambda: sk.average_precision_score(label, logit),
+        "log_loss": lambda: cross_entropies(label, logit).mean(),
+        "brier": lambda: sk.brier_score_loss(label, probability),
+        "ece": lambda: expected_calibration_error(label, probability),
     }
     return {
         "n_cells": len(predictions),
         "n_patients": predictions["patient"].nunique(),
         "threshold": threshold,
-        **{name: round(float(value), DIGITS) for name, value in values.items()},
+        **{
+            name: math.nan if missing_classes(name, label) else round(float(measure()), DIGITS)
+            for name, measure in measures.items()
+        },
     }

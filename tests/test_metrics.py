@@ -88,6 +88,17 @@ def test_metrics_are_those_worked_out_by_hand() -> None:
     }
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("label", "there"), [(1, "sensitivity"), (0, "specificity")])
+def test_what_one_class_alone_does_not_define_is_nan(label: int, there: str) -> None:
+    cells = tiny()
+    metrics = compute_metrics(cells[cells["label"] == label], 0.6)
+    undefined = {name for name, value in metrics.items() if math.isnan(value)}
+    kept = {"n_cells", "n_patients", "threshold", "accuracy", "log_loss", "brier", there}
+    assert undefined == set(metrics) - kept
+    assert metrics[there] == metrics["accuracy"] == compute_metrics(cells, 0.6)[there]
+
+
 @pytest.mark.parametrize(("threshold", "called"), [(0.6, 4), (0.600001, 3), (0.599999, 4)])
 def test_a_cell_at_the_threshold_is_called_parasitized(threshold: float, called: int) -> None:
     confusion = compute_curves(tiny(), threshold, temperature=1)["confusion"]
