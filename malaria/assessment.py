@@ -1,5 +1,6 @@
 """The tables of an evaluation: how sure its numbers are, at which point, and for whom."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,14 +9,29 @@ import pandas as pd
 
 from malaria.calibration import calibration_table
 from malaria.controls import patient_majority_accuracy
+from malaria.curves import NAMES
 from malaria.intervals import Interval, interval_table, metric_intervals
-from malaria.metrics import DIGITS, choose_threshold
+from malaria.metrics import DIGITS, Metrics, choose_threshold, compute_metrics, missing_classes
+from malaria.params.split import SPLITS
 from malaria.subgroups import at_a_smear, averages_over_patients, by_patient, group_table
 
 Intervals = dict[str, tuple[float, Interval]]  # estimate and interval of each metric
 HALF = "fixed_0.5"
 AT_A_POINT = ("sensitivity", "specificity", "accuracy")
 COMPARED = ("accuracy", "sensitivity", "specificity", "roc_auc")
+EXTERNAL_COLUMNS = [
+    "set",
+    "cells",
+    "parasitized",
+    "metric",
+    "estimate",
+    "low",
+    "high",
+    "patients",
+    "reason",
+]
+UNKNOWN_PATIENTS = "patients unknown: cells taken for independent, so the interval is too narrow"
+LISTED = 5  # patients that a warning names
 MODEL, STATISTICS, MAJORITY = "model", "crop statistics alone", "each patient's majority"
 
 
@@ -71,9 +87,65 @@ def warnings_of(controls: pd.DataFrame) -> Iterator[str]:
             )
 
 
+def external_metrics(external: pd.DataFrame, threshold: float) -> dict[str, Metrics]:
+    """Return the metrics of each external set at the threshold; its name is the key.
+
+    `external` has the columns set, cell_id, patient (missing where it is unknown), label, logit
+    and probability. What is not defined is NaN, also the number of unknown patients.
+    """
+    metrics = {}
+    for name, cells in external.groupby("set", sort=False):
+        unknown = {} if _knows_patients(cells) else {"n_patients": math.nan}
+        metrics[name] = compute_metrics(cells, threshold) | unknown
+    return metrics
+
+
+def external_table(external: pd.DataFrame, settings: Settings) -> pd.DataFrame:
+    """Return a row for each metric of each external set, with its interval by patient.
+
+    The interval is by cell where patients are unknown, and the reason says so; a metric without
+    its classes is missing, with the reason. `patients` is Kish's effective number.
+    """
+    rows = []
+    for name, cells in external.groupby("set", sort=False):
+        known = _knows_patients(cells)
+        units = cells if known else cells.assign(patient=cells["cell_id"])
+        counts = {"set": name, "cells": len(cells), "parasitized": int(cells["label"].sum())}
+        table = interval_table(units, settings.threshold, settings.replicates, settings.seed)
+        for row in table.to_dict("records"):
+            if not known:
+                row |= {"patients": None, "reason": row["reason"] or UNKNOWN_PATIENTS}
+            for label in missing_classes(row["metric"], cells["label"].to_numpy()):
+                row = {"metric": row["metric"], "reason": f"no {NAMES[label]} cell"}
+            rows.append(counts | row)
+    return pd.DataFrame(rows, columns=EXTERNAL_COLUMNS)
+
+
+def external_warnings(external: pd.DataFrame, cells: pd.DataFrame) -> Iterator[str]:
+    """Give a sentence for each set of unknown patients, or with patients of the table `cells`."""
+    for name, rows in external.groupby("set", sort=False):
+        if not _knows_patients(rows):
+            yield f"external.{name}: {UNKNOWN_PATIENTS}"
+        shared = cells[cells["patient"].isin(rows["patient"].dropna())]
+        if not shared.empty:
+            by_split = shared.groupby("split")["patient"].nunique()
+            counts = [f"{by_split[split]} in {split}" for split in SPLITS if split in by_split]
+            names = sorted(shared["patient"].unique(), key=lambda patient: int(patient[1:]))
+            yield (
+                f"external.{name} may be no external set: {len(names)} of its "
+                f"{rows['patient'].nunique()} patients have names of the pipeline's own "
+                f"({', '.join(counts)}): {', '.join(names[:LISTED])}"
+                f"{', ...' if len(names) > LISTED else ''}"
+            )
+
+
 def write_table(table: pd.DataFrame, path: Path) -> None:
     """Write a table with 6 digits after the point."""
     table.to_csv(path, index=False, float_format=f"%.{DIGITS}f", lineterminator="\n")
+
+
+def _knows_patients(cells: pd.DataFrame) -> bool:
+    return bool(cells["patient"].notna().all())
 
 
 def _controls(

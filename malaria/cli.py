@@ -104,6 +104,16 @@ def results() -> None:
     write_results(ROOT)
 
 
+@app.command()
+def pin(
+    path: Annotated[Path, typer.Argument(help="zip or folder of labelled crops")],
+) -> None:
+    """Check an external test set; print the line that pins it in params.yaml."""
+    from malaria import external  # here, because OpenCV and scikit-learn take a second to import
+
+    typer.echo(external.pin(path))
+
+
 @app.command("lr-range")
 def lr_range(
     folder: Annotated[Path, typer.Option(help="the pipeline whose params are tried")] = ROOT,

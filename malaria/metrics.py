@@ -1,7 +1,8 @@
 """What the predictions of one split are worth, computed from predictions.csv alone."""
 
+import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -127,3 +128,22 @@ def compute_metrics(predictions: pd.DataFrame, threshold: float) -> Metrics:
             for name, measure in measures.items()
         },
     }
+
+
+def defined(metrics: Metrics) -> Metrics:
+    """Return the metrics without those that are NaN."""
+    return {name: value for name, value in metrics.items() if not math.isnan(value)}
+
+
+def write_metrics(
+    splits: Mapping[str, Metrics], external: Mapping[str, Metrics], path: Path
+) -> None:
+    """Write the splits' metrics and, where there are any, those of external sets; NaN as null."""
+    content: dict[str, object] = {name: _with_null(metrics) for name, metrics in splits.items()}
+    if external:
+        content["external"] = {name: _with_null(metrics) for name, metrics in external.items()}
+    path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def _with_null(metrics: Metrics) -> dict[str, float | int | None]:
+    return {name: None if math.isnan(value) else value for name, value in metrics.items()}

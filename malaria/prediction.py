@@ -1,5 +1,7 @@
 """Logits of a saved model."""
 
+from collections.abc import Callable
+
 import keras
 import numpy as np
 from tqdm import tqdm
@@ -17,7 +19,16 @@ def predict_logits(model: keras.Model, images: np.ndarray, rows: np.ndarray) -> 
     Raises MalariaError for images of another size than the model takes, and for logits that are
     not finite.
     """
+    return predictor(model)(images, rows)
+
+
+def predictor(model: keras.Model) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """Return `predict_logits` of the model, which is compiled once for several arrays of images."""
     logits = logit_model(model)
+    return lambda images, rows: _predict(logits, images, rows)
+
+
+def _predict(logits: keras.Model, images: np.ndarray, rows: np.ndarray) -> np.ndarray:
     if logits.input_shape[1:] != images.shape[1:]:
         raise MalariaError(
             f"the model takes images of {_size(logits.input_shape[1:])}, but these have "

@@ -154,8 +154,9 @@ def _rows(run: str, reports: Path, params: dict[str, Any]) -> list[str]:
     leaky = ", leaky cell split" if params["split.unit"] == "cell" else ""
     intervals = pd.read_csv(reports / "tables/intervals.csv").set_index(["split", "metric"])
     lines = []
-    for split, values in json.loads((reports / "metrics.json").read_text()).items():
-        cells = [_number(values[name]) for name in COLUMNS]
+    metrics = json.loads((reports / "metrics.json").read_text())
+    for split in SHOWN:
+        cells = [_number(metrics[split][name]) for name in COLUMNS]
         for column, name in enumerate(COLUMNS):
             if (split, name) in intervals.index:
                 cells[column] += _interval(*intervals.loc[(split, name), ["low", "high"]])

@@ -11,21 +11,32 @@ import keras
 import numpy as np
 import pandas as pd
 
-from malaria.assessment import Settings, assess, warnings_of, write_table
+from malaria.assessment import (
+    Settings,
+    assess,
+    external_metrics,
+    external_table,
+    external_warnings,
+    warnings_of,
+    write_table,
+)
 from malaria.calibration import fit_temperature
 from malaria.cells import describe_data, open_images, read_cells
 from malaria.curves import compute_curves
+from malaria.external import check_external, predict_external, read_external, write_external
 from malaria.figures import draw_evaluation, draw_intervals, draw_learning_curves
 from malaria.metrics import (
     choose_threshold,
     compute_metrics,
+    defined,
     read_predictions,
     with_probabilities,
+    write_metrics,
     write_predictions,
 )
 from malaria.params.base import load
 from malaria.params.evaluate import EvaluateParams
-from malaria.prediction import predict_logits
+from malaria.prediction import predictor
 from malaria.splitting import patient_strata
 from malaria.stage import run_stage
 from malaria.tracking import StageRun
@@ -37,6 +48,7 @@ MODEL = Path("models/model.keras")
 CONTROLS = Path("data/controls.csv")
 METRICS = Path("reports/metrics.json")
 PREDICTIONS = Path("reports/predictions.csv")
+EXTERNAL = Path("reports/external.csv")
 PLOTS = Path("reports/plots")
 TABLES = Path("reports/tables")
 HISTORY = Path("reports/history.csv")
@@ -50,14 +62,18 @@ OF_CELLS = ["cell_id", "photo", "width", "height", "stratum"]
 
 def main(run: StageRun) -> None:
     params = load(EvaluateParams)
+    check_external(params.external)
     table = read_cells(CELLS)
     images = open_images(IMAGES, ORDER, table)
     model = keras.models.load_model(MODEL)
+    predict = predictor(model)
 
     rows = np.flatnonzero(table["split"].isin(EVALUATED))
-    evaluated = table.iloc[rows].assign(logit=predict_logits(model, images, rows))
+    evaluated = table.iloc[rows].assign(logit=predict(images, rows))
     PLOTS.mkdir(parents=True, exist_ok=True)
     write_predictions(with_probabilities(evaluated), PREDICTIONS)
+    sets = predict_external(params.external, images.shape[1], predict, IMAGES.parent)
+    write_external(sets, EXTERNAL)
 
     predictions = read_predictions(PREDICTIONS)  # numbers follow from the file as written
     splits = {name: predictions[predictions["split"] == name] for name in EVALUATED}
@@ -67,15 +83,19 @@ def main(run: StageRun) -> None:
     )
     temperature = fit_temperature(val["label"].to_numpy(), val["logit"].to_numpy())
     metrics = {name: compute_metrics(split, threshold) for name, split in splits.items()}
-    METRICS.write_text(json.dumps(metrics, indent=2) + "\n")
+    external = read_external(EXTERNAL)
+    outside = external_metrics(external, threshold)
+    write_metrics(metrics, outside, METRICS)
 
     described = table.assign(stratum=table["patient"].map(patient_strata(table)))[OF_CELLS]
     controls = read_predictions(CONTROLS)
+    settings = Settings(threshold, temperature, params.threshold, params.replicates, params.seed)
     assessed = assess(
         {name: split.merge(described, on="cell_id") for name, split in splits.items()},
         {name: controls[controls["split"] == name] for name in EVALUATED},
-        Settings(threshold, temperature, params.threshold, params.replicates, params.seed),
+        settings,
     )
+    assessed["external"] = external_table(external, settings)
     TABLES.mkdir(exist_ok=True)
     for name, assessment in assessed.items():
         write_table(assessment, TABLES / f"{name}.csv")
@@ -91,11 +111,13 @@ def main(run: StageRun) -> None:
     draw_learning_curves(pd.read_csv(HISTORY), kept, LEARNING, title)
 
     print(title)
-    for warning in warnings_of(assessed["controls"]):
+    for warning in [*warnings_of(assessed["controls"]), *external_warnings(external, table)]:
         print(f"evaluate: warning: {warning}")
-    for split, values in metrics.items():
-        run.headline({f"{split}.{name}": value for name, value in values.items()})
-        print(f"{split}: " + "  ".join(f"{name} {value:g}" for name, value in values.items()))
+    metrics |= {f"external.{name}": values for name, values in outside.items()}
+    for place, values in metrics.items():
+        known = defined(values)
+        run.headline({f"{place}.{name}": value for name, value in known.items()})
+        print(f"{place}: " + "  ".join(f"{name} {value:g}" for name, value in known.items()))
 
 
 if __name__ == "__main__":

@@ -136,6 +136,14 @@ def test_a_metric_has_its_interval_where_there_is_one(root: Path) -> None:
     assert test.split(" | ")[8] == "0.500 (0.400 to 0.600)"
 
 
+def test_external_sets_stay_out_of_the_tables(root: Path) -> None:
+    before = [table(root) for table in TABLES.values()]
+    path = root / "pilot/reports/metrics.json"
+    external = {"lab_b": {"accuracy": 0.25, "specificity": None}}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"external": external}))
+    assert [table(root) for table in TABLES.values()] == before
+
+
 def test_only_what_stands_between_the_markers_is_written(root: Path) -> None:
     readme = root / "README.md"
     marked = [f"{START.format(name=name)}old{END.format(name=name)}" for name in TABLES]

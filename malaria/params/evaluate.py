@@ -2,9 +2,27 @@
 
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from malaria.params.base import Section
+from malaria.params.fetch import Sha256
+from malaria.params.split import SPLITS
+
+
+class ExternalSet(Section):
+    """Labelled crops from elsewhere, and which bytes they must have."""
+
+    section: ClassVar[str] = "evaluate.external"
+    name: str = Field(pattern=r"^[a-z0-9_]{1,30}$", description="what its numbers are filed under")
+    path: str = Field(min_length=1, description="zip or folder; see malaria/external.py")
+    sha256: Sha256
+
+    @field_validator("name")
+    @classmethod
+    def _is_no_split(cls, name: str) -> str:
+        if name in SPLITS:
+            raise ValueError(f"{name!r} is a split of the cells themselves; take another name")
+        return name
 
 
 class EvaluateParams(Section):
@@ -14,3 +32,13 @@ class EvaluateParams(Section):
     threshold: Literal["youden", "fixed_0.5", "sensitivity_0.95", "specificity_0.95"]
     replicates: int = Field(ge=100, description="resamples of the patients for each interval")
     seed: int = Field(ge=0)
+    external: list[ExternalSet]
+
+    @field_validator("external")
+    @classmethod
+    def _have_names_of_their_own(cls, sets: list[ExternalSet]) -> list[ExternalSet]:
+        names = [one.name for one in sets]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"the name {name!r} is there more than once; rename the others")
+        return sets

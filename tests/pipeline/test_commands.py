@@ -78,7 +78,7 @@ def test_a_user_sees_one_sentence_and_quiet_libraries(finished: Checkout, tmp_pa
 
 def test_help_names_every_command(finished: Checkout) -> None:
     output = malaria(finished, "--help").stdout
-    for name in ("subset", "collect", "results", "lr-range", "augmentation"):
+    for name in ("subset", "collect", "results", "pin", "lr-range", "augmentation"):
         assert name in output
 
 

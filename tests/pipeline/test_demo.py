@@ -1,6 +1,7 @@
 """The demo, run by DVC in a checkout of its own: what a user finds afterwards."""
 
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from malaria.assessment import Settings, assess, write_table
 from malaria.calibration import fit_temperature
 from malaria.cells import read_cells
 from malaria.curves import compute_curves
+from malaria.external import pin, read_external
 from malaria.metrics import choose_threshold, compute_metrics, read_predictions
 from malaria.params.base import read_yaml
 from malaria.params.study import load_study
@@ -25,7 +27,7 @@ def test_every_output_is_there_and_locked(finished: Checkout) -> None:
     locked = read_yaml(finished.demo / "dvc.lock")["stages"]
     assert set(locked) == set(STAGES)
     paths = [out["path"] for stage in locked.values() for out in stage["outs"]]
-    assert len(paths) == len(set(paths)) == 36
+    assert len(paths) == len(set(paths)) == 38
     assert all((finished.demo / path).is_file() for path in paths)
 
 
@@ -80,13 +82,49 @@ def test_tables_follow_from_the_predictions_to_the_digit(
         ),
     )
     written = {path.stem: path.read_text() for path in (reports / "tables").iterdir()}
-    assert set(written) == set(tables)
+    assert set(written) == {*tables, "external"}
+    assert len(written["external"].splitlines()) == 1
     for name, table in tables.items():
         write_table(table, tmp_path / "table.csv")
         assert (tmp_path / "table.csv").read_text() == written[name], name
     for row in tables["intervals"].itertuples():
         if not pd.isna(row.estimate):
             assert round(row.estimate, 6) == metrics[row.split][row.metric]
+
+
+def test_an_external_set_stands_beside_the_splits(finished: Checkout, tmp_path: Path) -> None:
+    checkout = finished.copy(tmp_path)
+    before = read_predictions(finished.demo / "reports/predictions.csv")
+    test = before[before["split"] == "test"].set_index("cell_id")
+    names = {cell_id: f"crop {number}" for number, cell_id in enumerate(test.index[::-1])}
+    with (
+        zipfile.ZipFile(checkout.demo / "data/raw/cell_images.zip") as own,
+        zipfile.ZipFile(tmp_path / "lab_b.zip", "w") as other,
+    ):
+        for entry in map(Path, own.namelist()):
+            if entry.stem in names:
+                place = f"{entry.parent.name}/{names[entry.stem]}.png"
+                other.writestr(place, own.read(entry.as_posix()))
+    params = checkout.demo / "params.yaml"
+    params.write_text(
+        params.read_text().replace("external: []\n", f"external:\n{pin(tmp_path / 'lab_b.zip')}\n")
+    )
+    output = checkout.dvc("repro", "demo/dvc.yaml").stdout
+    assert "Stage 'demo/dvc.yaml:train' didn't change, skipping" in output
+    assert "evaluate: warning: external.lab_b: patients unknown" in output
+
+    reports, old = checkout.demo / "reports", finished.demo / "reports"
+    rows = read_external(reports / "external.csv").set_index("cell_id")
+    same = rows.loc[[names[cell_id] for cell_id in test.index]]
+    assert same["label"].tolist() == test["label"].tolist()
+    assert np.abs(same["logit"].to_numpy() - test["logit"].to_numpy()).max() <= 2e-6
+    metrics = json.loads((reports / "metrics.json").read_text())
+    assert metrics.pop("external").keys() == {"lab_b"}
+    assert metrics == json.loads((old / "metrics.json").read_text())
+    changed = {"metrics.json", "external.csv", "tables/external.csv"}
+    for file in (path for path in old.rglob("*") if path.is_file()):
+        name = file.relative_to(old).as_posix()
+        assert ((reports / name).read_bytes() == file.read_bytes()) == (name not in changed), name
 
 
 def test_no_patient_is_in_two_splits(finished: Checkout) -> None:
