@@ -108,7 +108,7 @@ def test_data_flows_one_way() -> None:
         assert not top & {"stages", *STAGES, "dvc"}, file
         if file != "malaria/tracking.py":
             assert "mlflow" not in top, file
-        if file != "malaria/backend.py":
+        if file not in ("malaria/backend.py", "malaria/gradients.py"):
             assert not top & {"tensorflow", "jax"}, file
     for stage in STAGES:
         others = {f"stages.{other}" for other in STAGES} | set(STAGES)
