@@ -1,0 +1,122 @@
+"""Whether heat maps point at what moves the score: parts of a cell are hidden to see.
+
+Zeiler, Fergus: Visualizing and understanding convolutional networks (ECCV 2014), section 4.2.
+"""
+
+import keras
+import numpy as np
+import pandas as pd
+from scipy.stats import spearmanr
+
+from malaria.controls import DARKEST
+from malaria.explore import CLASSES
+from malaria.modelfile import logit_model
+
+SIDE = 4  # windows beside one another
+COVERED = 0.5  # share of a window that has to be the cell's
+
+
+def place_windows(size: int) -> list[tuple[slice, slice]]:
+    """Return windows of a quarter of the image's side, each half over the next."""
+    side = size // SIDE
+    starts = range(0, size - side + 1, side // 2)
+    return [(slice(y, y + side), slice(x, x + side)) for y in starts for x in starts]
+
+
+def measure(
+    model: keras.Model, images: np.ndarray, cells: pd.DataFrame, maps: np.ndarray
+) -> pd.DataFrame:
+    """Return a row a cell: what hiding its parts costs, and whether the hottest part costs most.
+
+    `cells` has the columns row (of `images`, uint8 (N, S, S, 3)), cell_id, patient, label and
+    called; `maps` is (len(cells), S, S). A fall is what the logit loses towards the call when the
+    cell's median colour fills a window. Windows less than half on the cell are left out: black
+    corners are cold and cost nothing, which would flatter the maps.
+    """
+    logits = logit_model(model)
+    places = place_windows(images.shape[1])
+    rows = []
+    for cell, heat in zip(cells.itertuples(), maps, strict=True):
+        image = np.asarray(images[cell.row])
+        inside = image.max(axis=-1) >= DARKEST
+        inside |= not inside.any()  # a black image is all cell
+        scores = logits.predict_on_batch(hide(image, inside, places))[:, 0]
+        falls = (scores[0] - scores[1:]) * (1 if cell.called == 1 else -1)
+        counted = [inside[place].mean() >= COVERED for place in places]
+        warmth = np.array([heat[place].mean() for place in places])
+        rows.append(
+            {
+                "cell_id": cell.cell_id,
+                "patient": cell.patient,
+                "label": cell.label,
+                "called": cell.called,
+                "windows": sum(counted),
+                **compare(warmth[counted], falls[counted]),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def compare(heat: np.ndarray, falls: np.ndarray) -> dict[str, float]:
+    """Return the fall at the hottest window, the mean fall, and Spearman's correlation of both.
+
+    The first and the last are NaN where no window is hotter than another, the last also where all
+    cost the same.
+    """
+    hottest = correlation = np.nan
+    if np.ptp(heat) > 0:
+        hottest = falls[heat.argmax()]
+        if np.ptp(falls) > 0:
+            correlation = spearmanr(heat, falls).statistic
+    return {
+        "fall_hottest": float(hottest),
+        "fall_mean": float(falls.mean()),
+        "correlation": float(correlation),
+    }
+
+
+def summarise(checks: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Return how well the maps of each call point, by the call's name.
+
+    `pointing` counts the cells where hiding the hottest window costs more than hiding the average
+    one. All but `cells` leave out cells without a hottest window; falls are means, `correlation`
+    is the median.
+    """
+    summary = {}
+    for called, (name, _) in CLASSES.items():
+        cells = checks[checks["called"] == called]
+        mapped = cells[cells["fall_hottest"].notna()]
+        summary[name] = {
+            "cells": len(cells),
+            "mapped": len(mapped),
+            "pointing": int((mapped["fall_hottest"] > mapped["fall_mean"]).sum()),
+            "fall_hottest": float(mapped["fall_hottest"].mean()),
+            "fall_mean": float(mapped["fall_mean"].mean()),
+            "correlation": float(mapped["correlation"].median()),
+        }
+    return summary
+
+
+def describe(called: str, summary: dict[str, float]) -> str:
+    """Return what the summary of one call says."""
+    if not summary["mapped"]:
+        return f"called {called}: none of {summary['cells']} cells has a map"
+    return (
+        f"called {called}: hiding the hottest window costs more than hiding the average one in "
+        f"{summary['pointing']} of {summary['mapped']} cells that have a map (of "
+        f"{summary['cells']}); the logit falls by {summary['fall_hottest']:.2f} and "
+        f"{summary['fall_mean']:.2f} on average; median rank correlation of heat and fall "
+        f"{summary['correlation']:.2f}"
+    )
+
+
+def hide(image: np.ndarray, inside: np.ndarray, places: list[tuple[slice, slice]]) -> np.ndarray:
+    """Return the image, then once for each place with the cell's median colour on the cell there.
+
+    The background stays black, so that the outline does not change.
+    """
+    colour = np.median(image[inside], axis=0).round().astype("uint8")
+    stack = np.repeat(image[None], 1 + len(places), axis=0)
+    for hidden, place in zip(stack[1:], places, strict=True):
+        hidden[place][inside[place]] = colour
+    return stack
