@@ -61,14 +61,18 @@ def size_table(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def sample_rows(cells: pd.DataFrame, label: int, count: int) -> np.ndarray:
-    """Return row numbers of `count` train cells of a class, of as many patients as there are.
+    """Return row numbers of `count` train cells of a class, of as many patients as there are."""
+    return spread(cells[(cells["label"] == label) & (cells["split"] == "train")], count)
+
+
+def spread(cells: pd.DataFrame, count: int) -> np.ndarray:
+    """Return the index of `count` of these cells, of as many patients as there are.
 
     The order is that of a hash of the names, so it depends on no generator; each patient gives
     one cell before any gives a second.
     """
-    chosen = cells[(cells["label"] == label) & (cells["split"] == "train")]
-    order = chosen["cell_id"].map(lambda name: hashlib.sha256(name.encode()).hexdigest())
-    shuffled = chosen.loc[order.sort_values().index]
+    order = cells["cell_id"].map(lambda name: hashlib.sha256(name.encode()).hexdigest())
+    shuffled = cells.loc[order.sort_values().index]
     turn = shuffled.groupby("patient").cumcount()
     return turn.sort_values(kind="stable").index.to_numpy()[:count]
 
