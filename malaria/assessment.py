@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 
@@ -11,7 +10,7 @@ from malaria.calibration import calibration_table
 from malaria.controls import patient_majority_accuracy
 from malaria.curves import NAMES
 from malaria.intervals import Interval, interval_table, metric_intervals
-from malaria.metrics import DIGITS, Metrics, choose_threshold, compute_metrics, missing_classes
+from malaria.metrics import Metrics, choose_threshold, compute_metrics, missing_classes
 from malaria.params.split import SPLITS
 from malaria.subgroups import at_a_smear, averages_over_patients, by_patient, group_table
 
@@ -52,7 +51,7 @@ def assess(
     """Return tables: intervals, operating_points, calibration, patients, groups, smear, controls.
 
     `splits` has the predictions of 'val' and 'test' with the columns patient, label, logit,
-    probability, photo, width, height and stratum, `controls` those of the same cells by crop
+    probability, photo, width and height, `controls` those of the same cells by crop
     statistics. The last four tables are of 'test'.
     """
     test = splits["test"]
@@ -137,11 +136,6 @@ def external_warnings(external: pd.DataFrame, cells: pd.DataFrame) -> Iterator[s
                 f"({', '.join(counts)}): {', '.join(names[:LISTED])}"
                 f"{', ...' if len(names) > LISTED else ''}"
             )
-
-
-def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write a table with 6 digits after the point."""
-    table.to_csv(path, index=False, float_format=f"%.{DIGITS}f", lineterminator="\n")
 
 
 def _knows_patients(cells: pd.DataFrame) -> bool:

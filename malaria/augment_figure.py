@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from malaria.augment import image_data_generator, transform
 from malaria.draws import Draws, draw, plan
+from malaria.figures import save_figure
 from malaria.recipes import OURS, UNCHANGED, Augmentation
 
 DRAWS = 3
@@ -19,7 +20,6 @@ def draw_augmentation(
     images: np.ndarray,
     names: Sequence[str],
     augmentation: Augmentation,
-    seed: int,
     path: Path,
     title: str,
 ) -> float:
@@ -36,7 +36,7 @@ def draw_augmentation(
     differences = []
     for row, (image, name) in enumerate(zip(images, names, strict=True)):
         copies = np.repeat(image[None], DRAWS, axis=0)
-        draws = draw(augmentation, DRAWS, len(image), np.random.default_rng([seed, row]))
+        draws = draw(augmentation, DRAWS, len(image), np.random.default_rng(row))
         generated = by_generator(copies, draws, augmentation)
         differences.append(abs(generated - on_device(copies, draws, shared)).max())
         pairs = np.stack([generated, on_device(copies, draws, augmentation)], axis=1)
@@ -48,7 +48,7 @@ def draw_augmentation(
     for ax, heading in zip(axes[0], ["original", *headings], strict=True):
         ax.set_title(heading, fontsize=9)
     figure.suptitle(title, fontsize=10)
-    figure.savefig(path, dpi=100, metadata={"Software": None})
+    save_figure(figure, path)
     return float(max(differences))
 
 

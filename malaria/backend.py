@@ -1,4 +1,4 @@
-"""The devices that train: the only module that knows which backend Keras runs on."""
+"""The devices that train: with malaria/gradients.py all that knows which backend Keras runs on."""
 
 from malaria.quiet_keras import held_back
 

@@ -11,6 +11,7 @@ import pandas as pd
 from malaria.errors import MalariaError
 
 COLUMNS = ["cell_id", "label", "patient", "slide", "photo", "width", "height", "split"]
+DROPPED = "dropped"  # the split of a cell that a person took out of training
 TEXT = dict.fromkeys(("cell_id", "patient", "slide", "photo", "split"), "string")
 
 
@@ -61,6 +62,7 @@ def describe_data(order: Path, cells: pd.DataFrame) -> str:
     That they are synthetic, or that a patient's cells are in more than one split.
     """
     facts = [json.loads(order.read_text())["data"]]
-    if (cells.groupby("patient")["split"].nunique() > 1).any():
+    kept = cells[cells["split"] != DROPPED]
+    if (kept.groupby("patient")["split"].nunique() > 1).any():
         facts.append("LEAKY cell split: patients are in several splits")
     return ", ".join(facts)

@@ -4,12 +4,17 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
+import pandas as pd
 import typer
 
-from malaria.assessment import write_table
+from malaria.audit import FOLDER as AUDIT
+from malaria.audit import doubtful, draw_list, pooled, write_list, write_page
+from malaria.cells import describe_data, open_images, read_cells
 from malaria.errors import MalariaError
 from malaria.experiments import collect as collect_experiments
-from malaria.repeats import SERIES, folds_of, run_series, seeds_of, summarise
+from malaria.metrics import write_table
+from malaria.mirror import sha256_of
+from malaria.repeats import SERIES, folds_of, read_series, run_series, seeds_of, summarise
 from malaria.results import write_results
 from malaria.subset import read_patients, write_subset
 
@@ -90,6 +95,29 @@ def summary(
     typer.echo(path.relative_to(ROOT))
 
 
+@app.command()
+def audit(
+    name: Annotated[str, typer.Argument(help="a series of folds, as given to `repeat`")],
+    folder: Annotated[str, typer.Option(help="the pipeline that was run")] = "pilot",
+) -> None:
+    """List the cells whose labels look wrong, to be looked at: FOLDER/audit/NAME.csv and .html."""
+    base = ROOT / folder
+    cells = read_cells(base / "data/cells.csv")
+    images = open_images(base / "data/images.npy", base / "data/images.json", cells)
+    found = doubtful(pooled(read_series(ROOT, folder, name), cells))
+    rows = pd.Series(cells.index, index=cells["cell_id"])
+    listed = base / AUDIT / f"{name}.csv"
+    write_list(found, listed)
+    title = f"Doubtful labels, {describe_data(base / 'data/images.json', cells)}, series {name}"
+    write_page(found, images, rows, listed.with_suffix(".html"), title)
+    draw_list(found, images, rows, listed.with_suffix(".png"), title)
+    typer.echo(f"{len(found)} of {len(cells)} labels look wrong; {listed.with_suffix('.html')}")
+    typer.echo(
+        f"write verdicts into {listed}, then pin it in {base / 'params.yaml'}, for now as\n"
+        f"  corrections: {{path: {AUDIT}/{listed.name}, sha256: {sha256_of(listed)}}}"
+    )
+
+
 def _numbers(text: str) -> list[int]:
     """Return 1,2,3 as numbers; raises MalariaError for anything else."""
     try:
@@ -125,17 +153,6 @@ def lr_range(
     from malaria import commands  # here, because Keras takes seconds to import
 
     typer.echo(commands.lr_range(folder, lowest, highest, steps))
-
-
-@app.command()
-def augmentation(
-    folder: Annotated[Path, typer.Option(help="the pipeline whose params are drawn")] = ROOT,
-    cells: Annotated[int, typer.Option(min=1, max=20, help="of the train split")] = 4,
-) -> None:
-    """Draw cells, augmented by both engines, to FOLDER/augmentation.png."""
-    from malaria import commands
-
-    typer.echo(commands.augmentation(folder, cells))
 
 
 def main() -> None:

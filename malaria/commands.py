@@ -7,8 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from malaria import backend, models
-from malaria.augment_figure import draw_augmentation
-from malaria.curves import NAMES
 from malaria.errors import MalariaError
 from malaria.inputs import open_inputs
 from malaria.lr_range import draw_curve, range_test, suggest, write_curve
@@ -49,27 +47,3 @@ def lr_range(folder: Path, lowest: float, highest: float, steps: int) -> str:
     picture = folder / "lr_range.png"
     draw_curve(curve, picture, f"{params.model}, {inputs.recipe.optimizer}, {len(curve)} batches")
     return f"{picture}: suggests a learning rate of {suggest(curve):.1e}"
-
-
-def augmentation(folder: Path, cells: int) -> str:
-    """Draw cells of the train split, as many of each class; return what was found."""
-    inputs = open_inputs(folder)
-    augment = inputs.recipe.augment
-    if augment.is_off:
-        raise MalariaError(
-            f"augment is off for {inputs.params.model}: there is nothing to draw; set one of its "
-            f"ranges in {folder / 'params.yaml'}."
-        )
-    train = inputs.table[inputs.table["split"] == "train"]
-    chosen = train.sample(frac=1, random_state=inputs.params.seed).groupby("label", sort=True)
-    rows = chosen.head(-(-cells // 2)).index[:cells]
-    picture = folder / "augmentation.png"
-    difference = draw_augmentation(
-        inputs.images[rows],
-        [NAMES[label] for label in inputs.table.loc[rows, "label"]],
-        augment,
-        inputs.params.seed,
-        picture,
-        f"{inputs.params.model}: the same draws by both engines",
-    )
-    return f"{picture}: the engines differ by at most {difference:.1g} of 255 in a pixel"

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from malaria.cells import DROPPED
 from malaria.errors import MalariaError
 from malaria.mirror import find_in_mirror, sha256_of
 
 FLIP, DROP, KEEP = "flip", "drop", "keep"
 VERDICTS = (FLIP, DROP, KEEP)
-DROPPED = "dropped"  # the split of a cell that is left out
 COLUMNS = ("cell_id", "label", "verdict")
 
 

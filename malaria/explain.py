@@ -75,11 +75,6 @@ def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
     return ((1 - opacity) * image + opacity * colours).round().astype("uint8")
 
 
-def write_table(cells: pd.DataFrame, path: Path) -> None:
-    """Write one row a cell, with 6 digits after the point."""
-    cells.to_csv(path, index=False, float_format=f"%.{DIGITS}f", lineterminator="\n")
-
-
 def draw_cells(
     images: np.ndarray, cells: pd.DataFrame, maps: np.ndarray | None, path: Path, title: str
 ) -> None:
@@ -142,6 +137,41 @@ def draw_occlusion(checks: pd.DataFrame, path: Path, title: str) -> None:
     falls.legend()
     figure.suptitle(title)
     save_figure(figure, path)
+
+
+def summarise(checks: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Return how well the maps of each call point, by the call's name.
+
+    `pointing` counts the cells where hiding the hottest window costs more than hiding the average
+    one. All but `cells` leave out cells without a hottest window; falls are means, `correlation`
+    is the median.
+    """
+    summary = {}
+    for called, (name, _) in CLASSES.items():
+        cells = checks[checks["called"] == called]
+        mapped = cells[cells["fall_hottest"].notna()]
+        summary[name] = {
+            "cells": len(cells),
+            "mapped": len(mapped),
+            "pointing": int((mapped["fall_hottest"] > mapped["fall_mean"]).sum()),
+            "fall_hottest": float(mapped["fall_hottest"].mean()),
+            "fall_mean": float(mapped["fall_mean"].mean()),
+            "correlation": float(mapped["correlation"].median()),
+        }
+    return summary
+
+
+def describe(called: str, summary: dict[str, float]) -> str:
+    """Return what the summary of one call says."""
+    if not summary["mapped"]:
+        return f"called {called}: none of {summary['cells']} cells has a map"
+    return (
+        f"called {called}: hiding the hottest window costs more than hiding the average one in "
+        f"{summary['pointing']} of {summary['mapped']} cells that have a map (of "
+        f"{summary['cells']}); the logit falls by {summary['fall_hottest']:.2f} and "
+        f"{summary['fall_mean']:.2f} on average; median rank correlation of heat and fall "
+        f"{summary['correlation']:.2f}"
+    )
 
 
 def _largest(cells: pd.DataFrame, column: str, count: int) -> pd.DataFrame:

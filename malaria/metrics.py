@@ -44,6 +44,11 @@ def read_predictions(path: Path | BinaryIO) -> pd.DataFrame:
     return pd.read_csv(path, dtype={"cell_id": "string", "patient": "string", "split": "string"})
 
 
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a table with 6 digits after the point."""
+    table.to_csv(path, index=False, float_format=f"%.{DIGITS}f", lineterminator="\n")
+
+
 def choose_threshold(label: np.ndarray, probability: np.ndarray, rule: str) -> float:
     """Return the probability from which on a cell is called parasitized, by the rule.
 

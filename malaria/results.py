@@ -1,17 +1,17 @@
 """The README's result tables, made from the metrics files that stand beside it."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from malaria.changes import changed_from_recipe, shortened
 from malaria.errors import MalariaError
 from malaria.experiments import FOLDER
 from malaria.params.base import read_yaml
 from malaria.params.study import REPO, flatten, load_study
-from malaria.recipes import RECIPES
 
 START = "<!-- {name}: made by `uv run malaria results` -->"
 END = "<!-- /{name} -->"
@@ -73,7 +73,10 @@ def model_table(root: Path) -> str:
         cells = [_number(value) for value in (run.resolved["parameters"], *values)]
         lines.append(f"| {run.title} | {' | '.join(cells)} |")
     lines += ["", "What each run changed in its published recipe:", ""]
-    lines += [f"- {run.title}: {run.changes()}." for run in runs]
+    lines += [
+        f"- {run.title}: {', '.join(changed_from_recipe(run.resolved, run.epochs))}."
+        for run in runs
+    ]
     return "\n".join(lines)
 
 
@@ -115,26 +118,6 @@ class _Run:
         leaky = " (leaky cell split)" if self.params["split.unit"] == "cell" else ""
         return f"`{self.params['train.model']}`{leaky}"
 
-    def changes(self) -> str:
-        """Return what differs from the published recipe, and what was kept."""
-        recipe = asdict(RECIPES[self.resolved["model"]])
-        published = flatten(json.loads(json.dumps(recipe)))  # lists for tuples, as in the file
-        changed = [
-            f"{key.removeprefix('augment.')} {_value(value)} ({_value(published[key])})"
-            for key, value in flatten(self.resolved["recipe"]).items()
-            if key not in ("published_size", "engine") and value != published[key]
-        ]
-        size = f"{self.resolved['size']} px ({published['published_size']})"
-        return ", ".join(
-            [
-                *([size] if self.resolved["size"] != published["published_size"] else []),
-                f"weights {_value(self.resolved['weights'])}",
-                f"{self.resolved['precision']}",
-                *changed,
-                f"epoch {self.resolved['kept_epoch']} of {self.epochs} kept",
-            ]
-        )
-
 
 def _read_run(folder: Path, reports: Path) -> _Run:
     resolved = json.loads((reports / "train.json").read_text())
@@ -175,13 +158,8 @@ def _number(value: float) -> str:
 
 def _cut(run: str, params: dict[str, Any], study: dict[str, Any]) -> str:
     changes = [
-        f"`{key}` {_value(params[key])} (study: {_value(study[key])})"
+        f"`{key}` {shortened(params[key])} (study: {shortened(study[key])})"
         for key in params
         if params[key] != study[key] and not key.startswith(NOT_CUT)
     ]
     return f"What the {run} cut from the study: {'; '.join(changes)}."
-
-
-def _value(value: object) -> str:
-    text = str(value)
-    return f"{text[:15]}…" if len(text) > 60 else text

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from malaria.intervals import Interval, metric_intervals
+from malaria.splitting import patient_strata
 
 THIRDS = ("low", "middle", "high")
 PREVALENCES = (0.01, 0.001)  # of red cells infected, in a patient with malaria
@@ -52,13 +53,14 @@ def averages_over_patients(patients: pd.DataFrame) -> dict[str, float]:
 def groups(cells: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
     """Give (kind, name, cells) of the groups that are looked at.
 
-    `cells` has the columns patient, label, photo, width, height and stratum, as
-    `splitting.patient_strata` has it: 0 for healthy patients, else the third of parasite burden.
+    `cells` has the columns patient, label, photo, width and height. Thirds of parasite burden are
+    of these cells' own patients.
     """
-    yield "patients", "healthy", cells[cells["stratum"] == 0]
-    yield "patients", "infected", cells[cells["stratum"] > 0]
+    stratum = cells["patient"].map(patient_strata(cells))
+    yield "patients", "healthy", cells[stratum == 0]
+    yield "patients", "infected", cells[stratum > 0]
     for number, third in enumerate(THIRDS, start=1):
-        yield "parasite burden", third, cells[cells["stratum"] == number]
+        yield "parasite burden", third, cells[stratum == number]
     longest = cells[["width", "height"]].max(axis=1)
     third_of = pd.qcut(longest.rank(method="first"), len(THIRDS), labels=False)
     for number in range(len(THIRDS)):

@@ -20,6 +20,7 @@ from filelock import FileLock
 if TYPE_CHECKING:
     import keras
     import numpy as np
+    import pandas as pd
 
 CALL_LIMIT_S = 5
 UPLOAD_LIMIT_S = 60
@@ -100,6 +101,10 @@ class StageRun:
         batch = _metrics(values, step=0)
         self._attempt(lambda: self._client.log_batch(self._run_id, batch))
         self._attempt(lambda: self._client.log_batch(self._parent_id, batch))
+
+    def tables(self, tables: Mapping[str, "pd.DataFrame"]) -> None:
+        """Log tables that the UI shows and compares as such."""
+        self._attempt(lambda: self._log_tables(tables), UPLOAD_LIMIT_S)
 
     def model(self, model: "keras.Model", example: "np.ndarray") -> None:
         """Log a model with its signature; `example` is uint8 (1, S, S, 3) RGB."""
@@ -213,6 +218,10 @@ class StageRun:
                 # Given, because inferring them loads the model in another process: 18 s.
                 pip_requirements=[f"{name}=={version(name)}" for name in ("keras", "tensorflow")],
             )
+
+    def _log_tables(self, tables: Mapping[str, "pd.DataFrame"]) -> None:
+        for name, table in tables.items():
+            self._client.log_table(self._run_id, table, f"tables/{name}.json")
 
     def _log_outs(self, outs: Mapping[str, Path], hashes: Mapping[str, str]) -> None:
         tags = [RunTag(f"out.{path}", hash_) for path, hash_ in hashes.items()]

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -142,24 +143,11 @@ def prepare(
         count, size = inputs.array.shape[:2]
         augment = DeviceEngine(recipe.augment, seed, count, size)
         leave = unchanged
-    batches = Batches(
-        inputs.array,
-        inputs.train,
-        recipe.batch_size,
-        labels=inputs.labels,
-        shuffle_seed=seed,
-        augment=augment,
-        share=share,
+    batches_of = partial(
+        Batches, inputs.array, batch_size=recipe.batch_size, labels=inputs.labels, share=share
     )
-    validation = Batches(
-        inputs.array,
-        inputs.val,
-        recipe.batch_size,
-        labels=inputs.labels,
-        augment=leave,
-        share=share,
-    )
-    return learner, batches, validation
+    batches = batches_of(inputs.train, shuffle_seed=seed, augment=augment)
+    return learner, batches, batches_of(inputs.val, augment=leave)
 
 
 def _check(name: str, recipe: Recipe, share: Share) -> None:

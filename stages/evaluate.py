@@ -18,7 +18,6 @@ from malaria.assessment import (
     external_table,
     external_warnings,
     warnings_of,
-    write_table,
 )
 from malaria.calibration import fit_temperature
 from malaria.cells import describe_data, open_images, read_cells
@@ -33,11 +32,11 @@ from malaria.metrics import (
     with_probabilities,
     write_metrics,
     write_predictions,
+    write_table,
 )
 from malaria.params.base import load
 from malaria.params.evaluate import EvaluateParams
 from malaria.prediction import predictor
-from malaria.splitting import patient_strata
 from malaria.stage import run_stage
 from malaria.tracking import StageRun
 
@@ -57,7 +56,7 @@ EVALUATION = Path("reports/evaluation.png")
 INTERVALS = Path("reports/intervals.png")
 LEARNING = Path("reports/learning_curves.png")
 EVALUATED = ("val", "test")
-OF_CELLS = ["cell_id", "photo", "width", "height", "stratum"]
+OF_CELLS = ["cell_id", "photo", "width", "height"]
 
 
 def main(run: StageRun) -> None:
@@ -87,11 +86,10 @@ def main(run: StageRun) -> None:
     outside = external_metrics(external, threshold)
     write_metrics(metrics, outside, METRICS)
 
-    described = table.assign(stratum=table["patient"].map(patient_strata(table)))[OF_CELLS]
     controls = read_predictions(CONTROLS)
     settings = Settings(threshold, temperature, params.threshold, params.replicates, params.seed)
     assessed = assess(
-        {name: split.merge(described, on="cell_id") for name, split in splits.items()},
+        {name: split.merge(table[OF_CELLS], on="cell_id") for name, split in splits.items()},
         {name: controls[controls["split"] == name] for name in EVALUATED},
         settings,
     )
@@ -99,6 +97,7 @@ def main(run: StageRun) -> None:
     TABLES.mkdir(exist_ok=True)
     for name, assessment in assessed.items():
         write_table(assessment, TABLES / f"{name}.csv")
+    run.tables(assessed)
 
     curves = {name: compute_curves(split, threshold, temperature) for name, split in splits.items()}
     for split, tables in curves.items():

@@ -12,7 +12,7 @@ import pandas as pd
 
 from malaria import backend, explain, gradcam, occlusion
 from malaria.cells import describe_data, open_images, read_cells
-from malaria.metrics import read_predictions
+from malaria.metrics import read_predictions, write_table
 from malaria.params.base import load
 from malaria.params.explain import ExplainParams
 from malaria.stage import run_stage
@@ -49,18 +49,18 @@ def main(run: StageRun) -> None:
         maps = gradcam.heat_maps(model, images, chosen)
         explain.draw_cells(images, chosen, maps, picture, f"{heading}; {legend}")
     listed = pd.concat([chosen.assign(kind=kind) for kind, chosen in drawn.items()])
-    explain.write_table(listed[explain.LISTED], REPORT / "cells.csv")
+    write_table(listed[explain.LISTED], REPORT / "cells.csv")
 
     sample = explain.sample_calls(cells, params.occluded)
     maps = gradcam.heat_maps(model, images, sample)
     checks = occlusion.measure(model, images, sample, maps)
-    explain.write_table(checks, REPORT / "occlusion.csv")
+    write_table(checks, REPORT / "occlusion.csv")
     explain.draw_occlusion(checks, REPORT / "occlusion.png", f"{title}: {len(checks)} test cells")
 
     print(title)
-    for called, summary in occlusion.summarise(checks).items():
+    for called, summary in explain.summarise(checks).items():
         run.metrics({f"occlusion.{called}.{name}": value for name, value in summary.items()})
-        print(occlusion.describe(called, summary))
+        print(explain.describe(called, summary))
 
 
 if __name__ == "__main__":

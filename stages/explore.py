@@ -2,10 +2,19 @@
 
 import startup  # noqa: F401
 
+import malaria.quiet_keras  # noqa: F401
+
 from pathlib import Path
 
+import numpy as np
+
 from malaria import explore
+from malaria.augment_figure import draw_augmentation
 from malaria.cells import describe_data, open_images, read_cells
+from malaria.params.augment import AugmentParams
+from malaria.params.base import load
+from malaria.params.train import TrainParams
+from malaria.recipes import resolve
 from malaria.stage import run_stage
 from malaria.tracking import StageRun
 
@@ -13,6 +22,7 @@ CELLS = Path("data/cells.csv")
 IMAGES = Path("data/images.npy")
 ORDER = Path("data/images.json")
 REPORT = Path("reports/explore")
+AUGMENTED = 2  # cells of each class
 
 
 def main(run: StageRun) -> None:
@@ -31,6 +41,21 @@ def main(run: StageRun) -> None:
         explore.draw_samples(images, table, side, REPORT / f"samples_{side}x{side}.png", title)
     explore.draw_means(images, table, REPORT / "means.png", title)
     explore.draw_views(images, table, REPORT / "views.png", title)
+
+    train = load(TrainParams)
+    augment = resolve(train, load(AugmentParams)).augment
+    rows = np.concatenate(
+        [explore.sample_rows(table, label, AUGMENTED) for label in explore.CLASSES]
+    )
+    what = "no augmentation" if augment.is_off else "the same draws by both engines"
+    difference = draw_augmentation(
+        images[rows],
+        [explore.CLASSES[label][0] for label in table.loc[rows, "label"]],
+        augment,
+        REPORT / "augmentation.png",
+        f"{title}, train cells, {train.model}: {what}",
+    )
+    run.metrics({"engines_differ": difference})  # on the scale of 0 to 255
 
 
 if __name__ == "__main__":

@@ -17,8 +17,7 @@ def split_of(name: str, strength: float, seed: int) -> pd.DataFrame:
     """Return cells of 16 patients, the first four of them healthy; `strength` tells them apart."""
     rng = np.random.default_rng(seed)
     patient = np.repeat(np.arange(16), 25)
-    stratum = np.repeat([0] * 4 + [1] * 4 + [2] * 4 + [3] * 4, 25)
-    label = rng.integers(0, 2, len(patient)) * (stratum > 0)
+    label = rng.integers(0, 2, len(patient)) * (patient >= 4)
     logit = rng.normal(size=len(patient)) + strength * (label - 0.5)
     return pd.DataFrame(
         {
@@ -30,7 +29,6 @@ def split_of(name: str, strength: float, seed: int) -> pd.DataFrame:
             "photo": "20150918_161508",
             "width": rng.integers(80, 200, len(patient)),
             "height": 90,
-            "stratum": stratum,
         }
     )
 

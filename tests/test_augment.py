@@ -1,12 +1,14 @@
 """Augmentation: what is drawn, by either engine, and that both make the same of it."""
 
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
+from PIL import Image
 from scipy import stats
 
 from malaria import augment
@@ -17,7 +19,7 @@ from malaria.augment import (
     unchanged,
     with_device_augment,
 )
-from malaria.augment_figure import by_generator, on_device
+from malaria.augment_figure import by_generator, draw_augmentation, on_device
 from malaria.draws import PLAN_WIDTH, Draws, draw, output_to_input
 from malaria.recipes import RECIPES, UNCHANGED, Augmentation
 from tests.conftest import random_images
@@ -319,3 +321,15 @@ def test_images_that_stay_have_a_plan_of_their_own_shape() -> None:
     inputs = unchanged(random_images(3, 12), np.arange(3), 0)
     assert inputs["plan"].shape == (3, PLAN_WIDTH)
     assert inputs["plan"].dtype == np.float32
+
+
+def test_the_picture_has_a_row_for_each_cell(tmp_path: Path) -> None:
+    images = random_images(3, 24)
+    augmentation = Augmentation(rotation_range=40, stain_jitter=0.2)
+    path = tmp_path / "a.png"
+    difference = draw_augmentation(images, ["a", "b", "c"], augmentation, path, "title")
+    assert 0 < difference < 1e-2
+    assert Image.open(path).size == (950, 449)
+    off = tmp_path / "off.png"
+    assert draw_augmentation(images, ["a", "b", "c"], Augmentation(), off, "title") < 1e-3
+    assert off.read_bytes() != path.read_bytes()

@@ -106,12 +106,6 @@ def test_an_overlay_hides_no_cold_pixel() -> None:
     assert covered[2, 3] == pytest.approx(mixed, abs=0.51)
 
 
-def test_tables_have_six_digits(tmp_path: Path) -> None:
-    table = pd.DataFrame({"cell_id": ["a", "b"], "fall": [1 / 3, np.nan], "windows": [4, 5]})
-    explain.write_table(table, tmp_path / "table.csv")
-    assert (tmp_path / "table.csv").read_text() == "cell_id,fall,windows\na,0.333333,4\nb,,5\n"
-
-
 def draw_all(cells: pd.DataFrame, maps: np.ndarray, folder: Path) -> dict[str, bytes]:
     folder.mkdir()
     images = random_images(9, 16)
@@ -187,3 +181,27 @@ def test_a_picture_of_no_cells_says_so(
 def test_params_out_of_range_are_named(values: dict[str, int], said: str) -> None:
     with pytest.raises(MalariaError, match=said):
         parse(ExplainParams, values)
+
+
+def test_calls_are_summarised_apart() -> None:
+    nan = np.nan
+    checks = pd.DataFrame(
+        [(1, 3.0, 1.0, 0.5), (1, 1.0, 2.0, -0.1), (1, nan, 9.0, nan), (1, 5.0, 0.0, 0.7)],
+        columns=["called", "fall_hottest", "fall_mean", "correlation"],
+    )
+    summary = explain.summarise(checks)
+    assert summary["parasitized"] == {
+        "cells": 4,
+        "mapped": 3,
+        "pointing": 2,
+        "fall_hottest": 3.0,
+        "fall_mean": 1.0,
+        "correlation": 0.5,
+    }
+    none = explain.describe("uninfected", summary["uninfected"])
+    assert none == "called uninfected: none of 0 cells has a map"
+    sentence = explain.describe("parasitized", summary["parasitized"])
+    assert "called parasitized: " in sentence
+    assert "in 2 of 3 cells" in sentence
+    assert "falls by 3.00 and 1.00 on average" in sentence
+    assert sentence.endswith("0.50")

@@ -19,7 +19,6 @@ from malaria.assessment import (
     external_metrics,
     external_table,
     external_warnings,
-    write_table,
 )
 from malaria.cli import app
 from malaria.errors import MalariaError
@@ -33,7 +32,7 @@ from malaria.external import (
     write_external,
 )
 from malaria.intervals import interval_table
-from malaria.metrics import NEEDS, Metrics, compute_metrics, write_metrics
+from malaria.metrics import NEEDS, Metrics, compute_metrics, write_metrics, write_table
 from malaria.mirror import MIRROR
 from malaria.params.base import load
 from malaria.params.evaluate import EvaluateParams, ExternalSet

@@ -18,7 +18,19 @@ from malaria.pipeline import read_stages, values_of
 from malaria.results import END, START, TABLES
 
 ROOT = Path(__file__).resolve().parents[1]
-STAGES = ["fetch", "split", "preprocess", "explore", "controls", "train", "evaluate"]
+STAGES = [
+    "fetch",
+    "split",
+    "preprocess",
+    "explore",
+    "controls",
+    "train",
+    "evaluate",
+    "explain",
+    "report",
+]
+REPORT = "report"
+PAGES = "malaria/page.py"  # fills in the templates
 # Modules that a stage imports but that cannot change its outputs: errors and their text, the
 # check of the whole params.yaml, and the logging. A change of them must not cost a training.
 NO_EFFECT = {
@@ -50,6 +62,8 @@ def closure(path: str) -> set[str]:
     while waiting:
         file = waiting.pop()
         found.add(file)
+        if file == PAGES:
+            found |= {str(path.relative_to(ROOT)) for path in ROOT.glob("malaria/templates/*")}
         for name in imported(file):
             for candidate in (f"{name.replace('.', '/')}.py", f"stages/{name}.py"):
                 if (ROOT / candidate).is_file() and candidate not in found | NO_EFFECT:
@@ -57,12 +71,19 @@ def closure(path: str) -> set[str]:
     return found
 
 
+def code_that_matters(stage: str) -> set[str]:
+    """Return the files that can change a stage's outputs; the report lists those of all stages."""
+    if stage == REPORT:
+        return set().union(*(closure(f"stages/{other}.py") for other in STAGES))
+    return closure(f"stages/{stage}.py")
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_deps_are_the_files_that_can_change_the_outputs(stage: str) -> None:
     stages = read_stages(ROOT, ".")
     made = {out for other in stages.values() for out in other.outs}
     code = [dep.removeprefix("./") for dep in stages[stage].deps if dep not in made]
-    assert code == sorted(closure(f"stages/{stage}.py"))
+    assert code == sorted(code_that_matters(stage))
 
 
 def test_packages_run_nothing_on_import() -> None:
@@ -71,10 +92,13 @@ def test_packages_run_nothing_on_import() -> None:
         assert [type(node) for node in body] == [ast.Expr]  # the docstring, so it is no dep
 
 
-def test_every_key_but_mlflows_belongs_to_one_stage() -> None:
-    used = [key for stage in read_stages(ROOT, ".").values() for key in stage.params]
+def test_every_key_but_mlflows_is_used_and_the_report_shows_it() -> None:
+    stages = read_stages(ROOT, ".")
     keys = {f"{model.section}.{key}" for model in SECTIONS for key in model.model_fields}
-    assert sorted(used) == sorted(key for key in keys if not key.startswith("mlflow."))
+    keys = {key for key in keys if not key.startswith("mlflow.")}
+    assert {key for name in STAGES if name != REPORT for key in stages[name].params} == keys
+    shown = stages[REPORT].params
+    assert all(key in shown or key.split(".")[0] in shown for key in keys)
 
 
 def test_no_key_has_a_name_that_dvcs_run_cache_overlooks() -> None:

@@ -17,6 +17,7 @@ from malaria.metrics import (
     read_predictions,
     with_probabilities,
     write_predictions,
+    write_table,
 )
 from malaria.modelfile import logit_model
 from malaria.prediction import BATCH, predict_logits
@@ -337,3 +338,9 @@ def test_roc_auc_is_the_share_of_pairs_in_the_right_order() -> None:
     wins = np.subtract.outer(probability[label == 1], probability[label == 0])
     auc = ((wins > 0) + 0.5 * (wins == 0)).mean()
     assert compute_metrics(predictions_of(label, probability), 0.5)["roc_auc"] == round(auc, 6)
+
+
+def test_tables_have_six_digits(tmp_path: Path) -> None:
+    table = pd.DataFrame({"cell_id": ["a", "b"], "fall": [1 / 3, np.nan], "windows": [4, 5]})
+    write_table(table, tmp_path / "table.csv")
+    assert (tmp_path / "table.csv").read_text() == "cell_id,fall,windows\na,0.333333,4\nb,,5\n"

@@ -122,27 +122,3 @@ def test_ranks_are_compared() -> None:
     found = occlusion.compare(heat, falls)
     # Ranks 1 2 4 3 and 1 4 3 2: 1 - 6 (0 + 4 + 1 + 1) / (4 (16 - 1))
     assert found == {"fall_hottest": 2.0, "fall_mean": 2.0, "correlation": pytest.approx(0.4)}
-
-
-def test_calls_are_summarised_apart() -> None:
-    nan = np.nan
-    checks = pd.DataFrame(
-        [(1, 3.0, 1.0, 0.5), (1, 1.0, 2.0, -0.1), (1, nan, 9.0, nan), (1, 5.0, 0.0, 0.7)],
-        columns=["called", "fall_hottest", "fall_mean", "correlation"],
-    )
-    summary = occlusion.summarise(checks)
-    assert summary["parasitized"] == {
-        "cells": 4,
-        "mapped": 3,
-        "pointing": 2,
-        "fall_hottest": 3.0,
-        "fall_mean": 1.0,
-        "correlation": 0.5,
-    }
-    none = occlusion.describe("uninfected", summary["uninfected"])
-    assert none == "called uninfected: none of 0 cells has a map"
-    sentence = occlusion.describe("parasitized", summary["parasitized"])
-    assert "called parasitized: " in sentence
-    assert "in 2 of 3 cells" in sentence
-    assert "falls by 3.00 and 1.00 on average" in sentence
-    assert sentence.endswith("0.50")

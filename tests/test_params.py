@@ -280,7 +280,7 @@ def test_all_faults_of_a_section_are_named_at_once(tmp_path: Path) -> None:
 def test_an_unknown_section_is_named_with_the_known_ones(tmp_path: Path) -> None:
     message = message_of(changed(tmp_path, {"trian": {}}))
     assert "`trian` is no known section" in message
-    assert "repo, fetch, split, preprocess, augment, train, evaluate, mlflow" in message
+    assert "repo, fetch, split, preprocess, augment, train, evaluate, explain, mlflow" in message
 
 
 @pytest.mark.parametrize("section", ["repo", "fetch", "augment", "mlflow"])

@@ -17,7 +17,6 @@ CELLS = pd.DataFrame(
         "photo": ["20150918_161508"] * 7 + ["20151001_090000"] * 4,
         "width": [100, 110, 120, 130, 140, 150, 160, 170, 180, 190, 200],
         "height": 90,
-        "stratum": [2] * 6 + [1] + [0] * 4,
     }
 ).assign(probability=lambda cells: 1 / (1 + np.exp(-cells["logit"])))
 

@@ -4,8 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from malaria.params.base import Section
-from malaria.params.fetch import Sha256
+from malaria.params.base import Section, Sha256
 from malaria.params.split import SPLITS
 
 

@@ -1,13 +1,12 @@
 """Params of the fetch stage."""
 
-from typing import Annotated, ClassVar, Self
+from typing import ClassVar, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, model_validator
 
-from malaria.params.base import Section
+from malaria.params.base import Section, Sha256
 
 SYNTHETIC = "synthetic"
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
 class SyntheticParams(Section):

@@ -1,12 +1,10 @@
 """Params of the split stage."""
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, model_validator
 
-from malaria.params.base import Section
-
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+from malaria.params.base import Section, Sha256
 
 SPLITS = ("train", "val", "test")
 

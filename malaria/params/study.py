@@ -10,6 +10,7 @@ from malaria.errors import MalariaError
 from malaria.params.augment import AugmentParams
 from malaria.params.base import PARAMS, Section, parse, read_yaml
 from malaria.params.evaluate import EvaluateParams
+from malaria.params.explain import ExplainParams
 from malaria.params.fetch import FetchParams
 from malaria.params.preprocess import PreprocessParams
 from malaria.params.split import SplitParams
@@ -30,6 +31,7 @@ SECTIONS: tuple[type[Section], ...] = (
     AugmentParams,
     TrainParams,
     EvaluateParams,
+    ExplainParams,
     MlflowParams,
 )
 REPO = "repo"  # not a section: where dvc.yaml finds stages/ and malaria/

@@ -10,7 +10,6 @@ import keras
 import pandas as pd
 import pytest
 from PIL import Image
-from ruamel.yaml import YAML
 
 from malaria import commands
 from malaria.errors import MalariaError
@@ -49,25 +48,9 @@ def test_a_range_that_runs_backwards_is_refused(demo: Path) -> None:
         commands.lr_range(demo, lowest=1, highest=0.1, steps=5)
 
 
-def test_augmentation_that_is_off_has_no_picture(demo: Path) -> None:
-    with pytest.raises(MalariaError, match="augment is off for basic_cnn"):
-        commands.augmentation(demo, cells=4)
-
-
-def test_the_picture_of_the_augmentation_has_a_row_for_each_cell(demo: Path) -> None:
-    yaml = YAML()
-    params = yaml.load(demo / "params.yaml")
-    params["augment"] |= {"rotation_range": 40, "stain_jitter": 0.2}
-    yaml.dump(params, demo / "params.yaml")
-    output = commands.augmentation(demo, cells=3)
-    assert output.startswith(f"{demo}/augmentation.png: the engines differ by at most ")
-    assert float(output.split("at most ")[1].split()[0]) < 1e-2
-    assert Image.open(demo / "augmentation.png").size == (950, 449)
-
-
 def test_a_user_sees_one_sentence_and_quiet_libraries(finished: Checkout, tmp_path: Path) -> None:
     shutil.copy(REPO / "demo/params.yaml", tmp_path)
-    result = malaria(finished, "augmentation", "--folder", str(tmp_path), check=False)
+    result = malaria(finished, "lr-range", "--folder", str(tmp_path), check=False)
     assert result.returncode == 2
     assert result.stdout == ""
     assert result.stderr == (
@@ -78,15 +61,13 @@ def test_a_user_sees_one_sentence_and_quiet_libraries(finished: Checkout, tmp_pa
 
 def test_help_names_every_command(finished: Checkout) -> None:
     output = malaria(finished, "--help").stdout
-    for name in ("subset", "collect", "results", "pin", "lr-range", "augmentation"):
+    for name in ("subset", "collect", "results", "pin", "lr-range", "repeat", "summary", "audit"):
         assert name in output
 
 
 def test_what_commands_draw_is_not_committed_by_accident(finished: Checkout) -> None:
-    for file in ("lr_range.csv", "demo/lr_range.png", "augmentation.png"):
+    for file in ("lr_range.csv", "demo/lr_range.png"):
         assert finished.run("git", "check-ignore", file).stdout.strip() == file
-    kept = finished.run("git", "check-ignore", "pilot/augmentation.png", check=False)
-    assert kept.returncode == 1
 
 
 @pytest.mark.slow

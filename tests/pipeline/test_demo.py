@@ -8,16 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from malaria.assessment import Settings, assess, write_table
+from malaria.assessment import Settings, assess
 from malaria.calibration import fit_temperature
 from malaria.cells import read_cells
 from malaria.curves import compute_curves
 from malaria.external import pin, read_external
-from malaria.metrics import choose_threshold, compute_metrics, read_predictions
+from malaria.metrics import choose_threshold, compute_metrics, read_predictions, write_table
 from malaria.params.base import read_yaml
 from malaria.params.study import load_study
 from malaria.pipeline import identity, identity_of_lock
-from malaria.splitting import patient_strata
 from tests.test_house import STAGES
 
 from .conftest import Checkout, NewCheckout
@@ -65,8 +64,7 @@ def test_tables_follow_from_the_predictions_to_the_digit(
     reports = finished.demo / "reports"
     metrics = json.loads((reports / "metrics.json").read_text())
     cells = read_cells(finished.demo / "data/cells.csv")
-    strata = cells["patient"].map(patient_strata(cells))
-    described = cells.assign(stratum=strata)[["cell_id", "photo", "width", "height", "stratum"]]
+    described = cells[["cell_id", "photo", "width", "height"]]
     predictions = read_predictions(reports / "predictions.csv").merge(described, on="cell_id")
     splits = {split: predictions[predictions["split"] == split] for split in metrics}
     controls = read_predictions(finished.demo / "data/controls.csv")
