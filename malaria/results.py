@@ -10,8 +10,10 @@ import pandas as pd
 from malaria.changes import changed_from_recipe, shortened
 from malaria.errors import MalariaError
 from malaria.experiments import FOLDER
+from malaria.page import records
 from malaria.params.base import read_yaml
 from malaria.params.study import REPO, flatten, load_study
+from malaria.repeats import COUNTS, SERIES
 
 START = "<!-- {name}: made by `uv run malaria results` -->"
 END = "<!-- /{name} -->"
@@ -31,6 +33,8 @@ SHOWN = {
     "val": ["accuracy", "roc_auc"],
     "test": ["accuracy", "sensitivity", "specificity", "roc_auc", "mcc"],
 }
+MODEL_COLUMNS = [(split, metric) for split, metrics in SHOWN.items() for metric in metrics]
+LEAKY = "leaky"  # the pilot's experiment on a cell split
 # Where the code is, and where runs are logged, is no part of a result.
 NOT_CUT = (REPO, "mlflow.")
 
@@ -60,18 +64,22 @@ def model_table(root: Path) -> str:
     The rows are the pilot's own run and its experiments, the highest validation AUC first.
     """
     runs = [_read_run(root / "pilot", root / "pilot/reports")]
-    runs += [_read_run(path, path) for path in sorted((root / "pilot" / FOLDER).glob("*/"))]
-    runs.sort(key=lambda run: -run.metrics["val"]["roc_auc"])
-    columns = [(split, name) for split, names in SHOWN.items() for name in names]
-    heads = ["parameters", *(f"{split} {COLUMNS[name]}" for split, name in columns)]
-    lines = [
-        f"| model | {' | '.join(heads)} |",
-        "| --- |" + " ---: |" * len(heads),
+    runs += [
+        _read_run(path, path)
+        for path in sorted((root / "pilot" / FOLDER).glob("*/"))
+        if path.name != LEAKY
     ]
-    for run in runs:
-        values = [run.metrics[split][name] for split, name in columns]
-        cells = [_number(value) for value in (run.resolved["parameters"], *values)]
-        lines.append(f"| {run.title} | {' | '.join(cells)} |")
+    runs.sort(key=lambda run: -run.metrics["val"]["roc_auc"])
+    heads = [f"{split} {COLUMNS[metric]}" for split, metric in MODEL_COLUMNS]
+    rows = [
+        [
+            run.title,
+            _number(run.resolved["parameters"]),
+            *(_number(run.metrics[split][metric]) for split, metric in MODEL_COLUMNS),
+        ]
+        for run in runs
+    ]
+    lines = [_table(["model", "parameters", *heads], rows)]
     lines += ["", "What each run changed in its published recipe:", ""]
     lines += [
         f"- {run.title}: {', '.join(changed_from_recipe(run.resolved, run.epochs))}."
@@ -80,7 +88,45 @@ def model_table(root: Path) -> str:
     return "\n".join(lines)
 
 
-TABLES = {"results": result_tables, "models": model_table}
+def leaky_table(root: Path) -> str:
+    """Return Markdown: the pilot's run beside its experiment on a cell split, and the gap."""
+    experiment = root / "pilot" / FOLDER / LEAKY
+    if not experiment.exists():
+        return "Not run."
+    runs = {
+        "by patient": _read_run(root / "pilot", root / "pilot/reports"),
+        "by cell (leaky)": _read_run(experiment, experiment),
+    }
+    rows = {
+        name: [run.metrics[split][metric] for split, metric in MODEL_COLUMNS]
+        for name, run in runs.items()
+    }
+    honest, leaky = rows.values()
+    rows["gap"] = [theirs - ours for ours, theirs in zip(honest, leaky, strict=True)]
+    heads = [f"{split} {COLUMNS[metric]}" for split, metric in MODEL_COLUMNS]
+    return _table(
+        ["cells are split", *heads],
+        [[name, *map(_number, values)] for name, values in rows.items()],
+    )
+
+
+def series_table(root: Path) -> str:
+    """Return Markdown: the test metrics of each run of the pilot's series, their mean and sd."""
+    names = ["n_cells", "n_patients", *SHOWN["test"]]
+    rows = [
+        [row["experiment"], *("" if row[name] is None else _number(row[name]) for name in names)]
+        for path in sorted((root / "pilot" / SERIES).glob("*.csv"))
+        for row in records(pd.read_csv(path, dtype=dict.fromkeys(COUNTS, "Int64")))
+    ]
+    return _table(["run", *(COLUMNS[name] for name in names)], rows)
+
+
+TABLES = {
+    "results": result_tables,
+    "leaky": leaky_table,
+    "series": series_table,
+    "models": model_table,
+}
 
 
 def write_results(root: Path) -> None:
@@ -145,6 +191,12 @@ def _rows(run: str, reports: Path, params: dict[str, Any]) -> list[str]:
                 cells[column] += _interval(*intervals.loc[(split, name), ["low", "high"]])
         lines.append(f"| {run} | {split}{leaky} | {' | '.join(cells)} |")
     return lines
+
+
+def _table(heads: list[str], rows: list[list[str]]) -> str:
+    """Return a Markdown table, all but the first column of numbers."""
+    lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _interval(low: float, high: float) -> str:

@@ -7,7 +7,16 @@ from typing import Any
 import pytest
 
 from malaria.errors import MalariaError
-from malaria.results import END, START, TABLES, model_table, result_tables, write_results
+from malaria.results import (
+    END,
+    START,
+    TABLES,
+    leaky_table,
+    model_table,
+    result_tables,
+    series_table,
+    write_results,
+)
 from tests.conftest import REPO
 
 METRICS = ["n_cells", "n_patients", "accuracy", "sensitivity", "specificity", "roc_auc", "mcc"]
@@ -136,6 +145,30 @@ def test_a_metric_has_its_interval_where_there_is_one(root: Path) -> None:
     assert test.split(" | ")[8] == "0.500 (0.400 to 0.600)"
 
 
+def test_a_leaky_split_stands_beside_the_honest_one_with_the_gap(root: Path) -> None:
+    assert leaky_table(root) == "Not run."
+    experiment = root / "pilot/experiments/leaky"
+    write_run(experiment, experiment, auc=0.95, params={"unit: patient": "unit: cell"})
+    rows = [line.split(" | ") for line in leaky_table(root).splitlines()]
+    assert rows[0][2] == "val ROC AUC"
+    assert [row[0] for row in rows[2:]] == ["| by patient", "| by cell (leaky)", "| gap"]
+    assert [row[2] for row in rows[2:]] == ["0.800", "0.950", "0.150"]
+    assert "0.950" not in model_table(root)
+
+
+def test_a_series_has_a_row_for_each_run_then_mean_and_sd(root: Path) -> None:
+    (root / "pilot/series").mkdir()
+    names = [*METRICS, "threshold"]
+    lines = [["experiment", *names], ["cv-fold1", "1200", "5", *["0.25"] * 6]]
+    lines += [["mean", "", "", *["0.375"] * 6], ["sd", "", "", *["0.0625"] * 6]]
+    text = "".join(",".join(line) + "\n" for line in lines)
+    (root / "pilot/series/cv.csv").write_text(text)
+    rows = series_table(root).splitlines()
+    assert rows[0].startswith("| run | cells | patients | accuracy | sensitivity |")
+    assert rows[2] == "| cv-fold1 | 1,200 | 5 | 0.250 | 0.250 | 0.250 | 0.250 | 0.250 |"
+    assert rows[3].startswith("| mean |  |  | 0.375 |")
+
+
 def test_external_sets_stay_out_of_the_tables(root: Path) -> None:
     before = [table(root) for table in TABLES.values()]
     path = root / "pilot/reports/metrics.json"
@@ -160,5 +193,5 @@ def test_only_what_stands_between_the_markers_is_written(root: Path) -> None:
 
 def test_a_readme_without_a_marker_is_refused(root: Path) -> None:
     (root / "README.md").write_text(f"{START.format(name='results')}{END.format(name='results')}")
-    with pytest.raises(MalariaError, match=r"README\.md needs the lines .*models"):
+    with pytest.raises(MalariaError, match=r"README\.md needs the lines .*leaky"):
         write_results(root)
