@@ -143,3 +143,34 @@ def test_a_model_that_does_not_beat_a_shortcut_is_called_out(
     assert len(warnings) == len(said)
     for part, warning in zip(said, warnings, strict=True):
         assert part in warning
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"logit": 0.5, "probability": 0.622459}, id="all predictions are equal"),
+        pytest.param({"patient": "C1"}, id="one patient"),
+        pytest.param({"width": 90}, id="all crops are of one size"),
+        pytest.param({"photo": ""}, id="no date"),
+    ],
+)
+def test_cells_that_say_little_have_tables_with_reasons(change: dict[str, Any]) -> None:
+    splits = {name: split.assign(**change) for name, split in SPLITS.items()}
+    tables = assess(splits, CONTROLS, Settings(0.5, 2.0, "youden", replicates=100, seed=1))
+    intervals = tables["intervals"]
+    without = intervals["low"].isna()
+    assert (intervals.loc[without, "reason"] != "").all()
+    if "patient" in change:
+        assert without.all()
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_patient_with_one_cell_counts_as_a_patient() -> None:
+    test = SPLITS["test"]
+    alone = test.iloc[:1].assign(patient="C99")
+    splits = SPLITS | {"test": pd.concat([test, alone], ignore_index=True)}
+    tables = assess(splits, CONTROLS, Settings(0.5, 2.0, "youden", replicates=100, seed=1))
+    patients = tables["patients"].set_index("patient")
+    assert patients.loc["C99", "cells"] == 1
+    assert tables["intervals"]["low"].notna().all()
