@@ -135,9 +135,14 @@ def write_results(root: Path) -> None:
     text = readme.read_text(encoding="utf-8")
     for name, table in TABLES.items():
         before, rest = _around(text, name, readme)
-        text = (
-            f"{before}{START.format(name=name)}\n\n{table(root)}\n\n{END.format(name=name)}{rest}"
-        )
+        try:
+            made = table(root)
+        except FileNotFoundError as error:
+            raise MalariaError(
+                f"{error.filename} is missing; let `uv run dvc repro pilot/dvc.yaml` end, or bring "
+                "it back from Git."
+            ) from None
+        text = f"{before}{START.format(name=name)}\n\n{made}\n\n{END.format(name=name)}{rest}"
     readme.write_text(text, encoding="utf-8")
 
 

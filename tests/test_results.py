@@ -191,6 +191,15 @@ def test_only_what_stands_between_the_markers_is_written(root: Path) -> None:
     assert readme.read_text() == first
 
 
+def test_a_run_that_is_not_finished_is_told_and_the_readme_stays(root: Path) -> None:
+    text = "".join(f"{START.format(name=name)}old{END.format(name=name)}" for name in TABLES)
+    (root / "README.md").write_text(text)
+    (root / "pilot/reports/train.json").unlink()
+    with pytest.raises(MalariaError, match=r"pilot/reports/train\.json is missing"):
+        write_results(root)
+    assert (root / "README.md").read_text() == text
+
+
 def test_a_readme_without_a_marker_is_refused(root: Path) -> None:
     (root / "README.md").write_text(f"{START.format(name='results')}{END.format(name='results')}")
     with pytest.raises(MalariaError, match=r"README\.md needs the lines .*leaky"):
