@@ -371,7 +371,10 @@ def test_a_dead_process_is_resumed_by_the_next(
         "obtain(sys.argv[1], sys.argv[2], Path(sys.argv[3]))"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", program, SHA, server.url, str(dest)], stderr=subprocess.DEVNULL
+        [sys.executable, "-c", program, SHA, server.url, str(dest)],
+        stderr=subprocess.DEVNULL,
+        # A shell's job in the background, as the tests may be one, starts with it ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 30
     while not (part_of(dest).exists() and part_of(dest).stat().st_size > HALF // 2):
