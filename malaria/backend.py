@@ -55,7 +55,7 @@ def prepare(device: str, precision: str, seed: int, distribution: str = "single"
     if precision == "auto":
         precision = BFLOAT16 if _has_bfloat16(used) else "float32"
     keras.config.set_dtype_policy(precision)
-    _make_deterministic()
+    make_deterministic()
     share = _distribute(distribution, used, cluster)
     return Prepared(used, precision, share, idle=_count(used) - share.devices)
 
@@ -199,7 +199,8 @@ def _refuse_tensorflow(asked: str) -> None:
         )
 
 
-def _make_deterministic() -> None:
+def make_deterministic() -> None:
+    """Let the same computation give the same bits; `prepare` does it for a training."""
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 

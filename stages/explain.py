@@ -29,7 +29,7 @@ REPORT = Path("reports/explain")
 
 def main(run: StageRun) -> None:
     params = load(ExplainParams)
-    backend.prepare("auto", "float32", seed=0)  # deterministic; the model keeps its precision
+    backend.make_deterministic()
     table = read_cells(CELLS)
     images = open_images(IMAGES, ORDER, table)
     model = keras.models.load_model(MODEL)
