@@ -3,10 +3,10 @@
 DVC keeps an experiment as a commit below refs/exps, which a clone does not have.
 """
 
-import subprocess
 from pathlib import Path
 
 from malaria.errors import MalariaError
+from malaria.revisions import find_file, run_git
 
 FOLDER = "experiments"  # of a pipeline's folder: one folder an experiment
 # Of the pipeline's folder, and what each is called in the copy.
@@ -47,7 +47,7 @@ def collect(root: Path, folder: str, names: list[str]) -> list[Path]:
 
 def list_experiments(root: Path) -> dict[str, str]:
     """Return the commit of each experiment by its name; of several, the newest."""
-    listed = _git(
+    listed = run_git(
         root,
         "for-each-ref",
         "--sort=committerdate",
@@ -65,16 +65,9 @@ def list_experiments(root: Path) -> dict[str, str]:
 
 def file_at(root: Path, commit: str, path: str) -> bytes:
     """Return a file of a commit; raises MalariaError where it has none of this path."""
-    try:
-        return _git(root, "show", f"{commit}:{path}")
-    except MalariaError:
+    content = find_file(root, commit, path)
+    if content is None:
         raise MalariaError(
             f"the experiment at {commit[:8]} has no {path}; was it run in another folder?"
-        ) from None
-
-
-def _git(root: Path, *arguments: str) -> bytes:
-    result = subprocess.run(["git", *arguments], cwd=root, capture_output=True, check=False)
-    if result.returncode:
-        raise MalariaError(f"git {arguments[0]} failed: {result.stderr.decode().strip()}")
-    return result.stdout
+        )
+    return content

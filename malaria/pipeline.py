@@ -20,6 +20,9 @@ from malaria.params.base import read_yaml
 from malaria.params.study import REPO
 
 LOCK = "dvc.lock"
+METRICS = "reports/metrics.json"
+PREDICTIONS = "reports/predictions.csv"
+PIPELINES = (".", "pilot", "demo")  # the folders that hold a dvc.yaml, seen from the root
 
 
 @dataclass(frozen=True)
@@ -30,24 +33,13 @@ class Stage:
     params: list[str]  # keys of params.yaml, as in train.model
     deps: list[str]
     outs: list[str]
+    cached: list[str]  # of the outs: those that DVC keeps, the others being in Git
 
 
 def read_stages(folder: Path, repo: str) -> dict[str, Stage]:
     """Return the stages of `folder`/dvc.yaml, `${repo}` filled in."""
     stages = read_yaml(folder / "dvc.yaml")["stages"]
-    return {
-        name: Stage(
-            name=name,
-            params=[_only_key(param) for param in stage.get("params", [])],
-            deps=[dep.replace("${repo}", repo) for dep in stage["deps"]],
-            outs=[
-                _only_key(out)
-                for kind in ("outs", "metrics", "plots")
-                for out in stage.get(kind, [])
-            ],
-        )
-        for name, stage in stages.items()
-    }
+    return {name: _stage(name, stage, repo) for name, stage in stages.items()}
 
 
 def values_of(stage: Stage, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -125,6 +117,21 @@ def md5(path: Path) -> str:
 def in_repo(path: str, folder: Path, root: Path) -> str:
     """Return a path of the pipeline's folder relative to the repository's root."""
     return Path(os.path.relpath((folder / path).resolve(), root.resolve())).as_posix()
+
+
+def _stage(name: str, stage: Mapping[str, Any], repo: str) -> Stage:
+    outs = [out for kind in ("outs", "metrics", "plots") for out in stage.get(kind, [])]
+    return Stage(
+        name=name,
+        params=[_only_key(param) for param in stage.get("params", [])],
+        deps=[dep.replace("${repo}", repo) for dep in stage["deps"]],
+        outs=[_only_key(out) for out in outs],
+        cached=[_only_key(out) for out in outs if _is_cached(out)],
+    )
+
+
+def _is_cached(out: str | dict[str, Any]) -> bool:
+    return isinstance(out, str) or bool(out[_only_key(out)].get("cache", True))
 
 
 def _in_repo(path: str, repo: str) -> str:
