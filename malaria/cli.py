@@ -1,6 +1,8 @@
 """The `malaria` command: 0 done, 1 a negative answer, 2 wrong use."""
 
+import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +16,7 @@ from malaria.errors import MalariaError
 from malaria.experiments import collect as collect_experiments
 from malaria.metrics import write_table
 from malaria.mirror import sha256_of
+from malaria.pipeline import PIPELINES
 from malaria.repeats import SERIES, folds_of, read_series, run_series, seeds_of, summarise
 from malaria.results import write_results
 from malaria.subset import read_patients, write_subset
@@ -140,6 +143,30 @@ def pin(
     from malaria import external  # here, because OpenCV and scikit-learn take a second to import
 
     typer.echo(external.pin(path))
+
+
+@app.command("lock-check")
+def lock_check(
+    folders: Annotated[
+        list[str] | None, typer.Argument(help="pipelines, from the root; none: all of them")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print it for programs")] = False,
+) -> None:
+    """Tell whether code, params and results are those of the runs; no data is needed."""
+    from malaria.lockcheck import check_locks  # here, because OpenCV takes a second to import
+
+    states = check_locks(ROOT, folders or PIPELINES)
+    if as_json:
+        typer.echo(json.dumps([asdict(state) for state in states], indent=2))
+    else:
+        for state in states:
+            typer.echo(f"{state.folder}: {state.state}")
+            for reason in state.reasons:
+                typer.echo(f"  {reason}")
+            if state.remedy:
+                typer.echo(f"  to run again: {', '.join(state.rerun)}; `{state.remedy}`")
+    if any(state.state == "stale" for state in states):
+        raise typer.Exit(1)
 
 
 @app.command("lr-range")
