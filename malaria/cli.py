@@ -14,13 +14,17 @@ from malaria.audit import doubtful, draw_list, pooled, write_list, write_page
 from malaria.cells import describe_data, open_images, read_cells
 from malaria.errors import MalariaError
 from malaria.experiments import collect as collect_experiments
+from malaria.history import draw_history, read_history
 from malaria.metrics import write_table
 from malaria.mirror import sha256_of
+from malaria.params.base import PARAMS, load
+from malaria.params.evaluate import EvaluateParams
 from malaria.pipeline import PIPELINES
 from malaria.repeats import SERIES, folds_of, read_series, run_series, seeds_of, summarise
 from malaria.results import write_results
 from malaria.subset import read_patients, write_subset
 
+HISTORY = "metrics_history.csv"
 ROOT = Path(__file__).resolve().parents[1]
 app = typer.Typer(
     help="Commands around the pipeline, which itself runs with `dvc repro`.",
@@ -167,6 +171,27 @@ def lock_check(
                 typer.echo(f"  to run again: {', '.join(state.rerun)}; `{state.remedy}`")
     if any(state.state == "stale" for state in states):
         raise typer.Exit(1)
+
+
+@app.command()
+def history(
+    folder: Annotated[str, typer.Option(help="the pipeline whose results are shown")] = "pilot",
+    ref: Annotated[str, typer.Option(help="branch, tag or commit; its first parents")] = "main",
+) -> None:
+    """Show test metrics over the commits of a branch; FOLDER/metrics_history.csv and .png."""
+    params = load(EvaluateParams, ROOT / folder / PARAMS)
+    found = read_history(ROOT, ref, folder, params.replicates, params.seed)
+    for note in found.notes:
+        typer.echo(f"history: {note}", err=True)
+    path = ROOT / folder / HISTORY
+    write_table(found.table, path)
+    draw_history(found.table, path.with_suffix(".png"), f"{folder} on {ref}")
+    typer.echo(
+        found.table.drop(columns="reason").to_string(
+            index=False, float_format="{:.3f}".format, na_rep=""
+        )
+    )
+    typer.echo(path.relative_to(ROOT))
 
 
 @app.command("lr-range")
