@@ -61,7 +61,10 @@ def test_a_user_sees_one_sentence_and_quiet_libraries(finished: Checkout, tmp_pa
 
 def test_help_names_every_command(finished: Checkout) -> None:
     output = malaria(finished, "--help").stdout
-    for name in ("subset", "collect", "results", "pin", "lr-range", "repeat", "summary", "audit"):
+    for name in (
+        *("subset", "collect", "results", "pin", "lr-range", "repeat", "summary", "audit"),
+        *("lock-check", "history"),
+    ):
         assert name in output
 
 
