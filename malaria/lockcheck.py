@@ -13,8 +13,6 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
-from operator import getitem
 from pathlib import Path
 from typing import Any, Literal
 
@@ -107,7 +105,7 @@ def read_pipeline(root: Path, folder: str) -> Pipeline:
             f"{folder} has no dvc.yaml; name a folder with a pipeline ({', '.join(PIPELINES)})."
         )
     params = read_yaml(base / PARAMS)
-    locked = read_yaml(base / LOCK)["stages"] if (base / LOCK).is_file() else {}
+    locked = read_yaml(base / LOCK).get("stages", {}) if (base / LOCK).is_file() else {}
     return Pipeline(root, folder, params, read_stages(base, params[REPO]), locked)
 
 
@@ -175,8 +173,9 @@ def number_faults(pipeline: Pipeline) -> Iterator[str]:
     told = flatten(written)
     for key in told | again:
         if key not in told or key not in again or not _is_same(told[key], again[key]):
+            source = EXTERNAL if key.startswith("external") else PREDICTIONS
             yield (
-                f"{key} in {shown} is {told.get(key, 'missing')}, but {PREDICTIONS} gives "
+                f"{key} in {shown} is {told.get(key, 'missing')}, but {source} gives "
                 f"{again.get(key, 'no such number')} at the file's threshold"
             )
 
@@ -199,9 +198,27 @@ def _changed_in_status(
                 yield path, f"output {how}"
         for path, how in entry.get("changed deps", {}).items():
             if isinstance(how, Mapping):  # of params
-                yield from ((key, f"param {said}") for key, said in how.items() if said != "new")
+                yield from _changed_params(how, stage, pipeline)
             elif path in read - made:
                 yield path, f"dep {how}"
+
+
+def _changed_params(
+    keys: Mapping[str, str], stage: Stage, pipeline: Pipeline
+) -> Iterator[tuple[str, str]]:
+    """Give the params that differ where DVC names a key, which may be that of a whole section."""
+    locked = _locked_params(stage.name, pipeline)
+    now = flatten(pipeline.params)
+    for key in filter(locked.__contains__, keys):
+        before = flatten({key: locked[key]})
+        differing = {
+            name: "deleted" if name not in now else "modified" if name in before else "added"
+            for name in before | now
+            if f"{name}.".startswith(f"{key}.")
+            and (name in before, before.get(name)) != (name in now, now.get(name))
+        }
+        for name, how in (differing or {key: keys[key]}).items():
+            yield name, f"param {how}"
 
 
 def _changed_in_lock(stage: Stage, pipeline: Pipeline) -> Iterator[tuple[str, str]]:
@@ -242,9 +259,11 @@ def _sentence(change: Change, pipeline: Pipeline) -> str:
         case "dep made anew":
             return f"{what} was made anew after {stages} read it"
         case "param modified":
-            now = reduce(getitem, what.split("."), pipeline.params)
-            before = _locked_params(first, pipeline)[what]
-            return f"{what} in {params} is {_json(now)}, but {stages} ran with {_json(before)}"
+            now = _json(flatten(pipeline.params).get(what))
+            before = _json(flatten(_locked_params(first, pipeline)).get(what))
+            return f"{what} in {params} is {now}, but {stages} ran with {before}"
+        case "param added":
+            return f"{what} was added to {params} after {stages} ran"
         case "param deleted":
             return f"{what}, which {stages} ran with, is missing from {params}"
         case "new":
@@ -255,7 +274,7 @@ def _sentence(change: Change, pipeline: Pipeline) -> str:
 def _computed_again(
     written: Mapping[str, Any], predictions: Any, external: Path
 ) -> dict[str, object]:
-    """Return the content of metrics.json at its own thresholds; NaN is None there."""
+    """Return what metrics.json should hold at its own thresholds, with NaN for its null."""
     again: dict[str, Any] = {
         split: compute_metrics(
             predictions[predictions["split"] == split], written[split]["threshold"]

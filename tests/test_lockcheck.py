@@ -44,6 +44,7 @@ stages:
       - reports/metrics.json: {cache: false}
   report:
     cmd: python ${repo}/stages/report.py
+    params: [evaluate]
     deps: [reports/metrics.json, "${repo}/stages/report.py"]
     outs:
       - reports/report.html: {cache: false}
@@ -131,7 +132,7 @@ def test_each_change_is_named_once_with_its_stage(clone: Path) -> None:
     pilot = clone / "pilot"
     edit(clone / "stages/train.py", "#", "##")
     edit(pilot / "params.yaml", "{epochs: 6}", "{epochs: 7}")
-    edit(pilot / "params.yaml", "{threshold: youden}", "{}")
+    edit(pilot / "params.yaml", "{threshold: youden}", "{seed: 1}")
     edit(pilot / "dvc.yaml", "/evaluate.py", "/evaluate.py --fast")
     edit(pilot / "dvc.yaml", "outs: [models", "outs: [models/last.keras, models")
     (pilot / "reports/predictions.csv").unlink()
@@ -144,10 +145,12 @@ def test_each_change_is_named_once_with_its_stage(clone: Path) -> None:
             "train has not run since it was given pilot/models/last.keras in pilot/dvc.yaml",
             "stages/train.py was changed after train ran",
             "train.epochs in pilot/params.yaml is 7, but train ran with 6",
-            "evaluate.threshold, which evaluate ran with, is missing from pilot/params.yaml",
+            "evaluate.threshold, which evaluate and report ran with, is missing from "
+            "pilot/params.yaml",
             "pilot/reports/predictions.csv, which evaluate left, is missing",
             "the command of evaluate was changed after it ran",
             "stages/report.py, which report read, is missing",
+            "evaluate.seed was added to pilot/params.yaml after report ran",
         ),
         ("train", "evaluate", "report"),
         "uv run dvc repro pilot/dvc.yaml",
@@ -251,7 +254,7 @@ def test_stages_of_different_runs_are_seen_in_the_lock_alone(clone: Path) -> Non
             '"specificity": 1.0',
             [
                 "external.lab_b.specificity in pilot/reports/metrics.json is 1.0, but "
-                "reports/predictions.csv gives nan at the file's threshold"
+                "reports/external.csv gives nan at the file's threshold"
             ],
         ),
         (
