@@ -35,8 +35,8 @@ SHOWN = {
 }
 MODEL_COLUMNS = [(split, metric) for split, metrics in SHOWN.items() for metric in metrics]
 LEAKY = "leaky"  # the pilot's experiment on a cell split
-# Where the code is, and where runs are logged, is no part of a result.
-NOT_CUT = (REPO, "mlflow.")
+# Where the code is, where runs are logged and what a gate lets pass are no part of a result.
+NOT_CUT = (REPO, "gate.", "mlflow.")
 
 
 def result_tables(root: Path) -> str:

@@ -181,6 +181,12 @@ def test_a_value_of_another_type_is_named_and_not_converted(
         ("fetch.sha256", HASH.upper(), "64"),
         ("fetch.url", "", "1 character"),
         ("evaluate.threshold", "0.5", "'youden', 'fixed_0.5', 'sensitivity_0.95'"),
+        ("gate.level", 1, "less than 1"),
+        ("gate.metrics", {}, "at least 1 item"),
+        ("gate.metrics.sensitivity.margin", 0, "greater than 0"),
+        ("gate.metrics.roc_auc.floor", 95, "less than 1"),
+        ("gate.replicates", 100, "1000"),
+        ("gate.inconclusive", "pass", "'neutral' or 'fail'"),
         ("mlflow.experiment", "", "1 character"),
     ],
 )
@@ -190,6 +196,25 @@ def test_an_impossible_value_is_named_with_what_is_allowed(
     message = message_of(changed(tmp_path, {key: value}))
     assert f"{key} is {value!r}: " in message
     assert allowed in message.split(f"{key} is {value!r}: ")[1]
+
+
+@pytest.mark.parametrize(
+    ("reset", "fault"),
+    [
+        ({"commit": "HEAD", "reason": "new hospital's cells"}, "gate.baseline_reset.commit is 'H"),
+        ({"commit": HASH[:40], "reason": ""}, "gate.baseline_reset.reason is ''"),
+        ({"commit": HASH[:40]}, "gate.baseline_reset.reason is missing"),
+    ],
+)
+def test_a_reset_names_one_commit_and_its_reason(
+    tmp_path: Path, reset: dict[str, str], fault: str
+) -> None:
+    assert fault in message_of(changed(tmp_path, {"gate.baseline_reset": reset}))
+
+
+def test_a_metric_that_cannot_be_gated_is_named(tmp_path: Path) -> None:
+    message = message_of(changed(tmp_path, {"gate.metrics.f1": {"margin": 0.1, "floor": None}}))
+    assert "gate.metrics: 'f1' cannot be gated; take sensitivity, specificity, roc_auc" in message
 
 
 @pytest.mark.parametrize("value", [1, -0.1, 3])
@@ -280,10 +305,12 @@ def test_all_faults_of_a_section_are_named_at_once(tmp_path: Path) -> None:
 def test_an_unknown_section_is_named_with_the_known_ones(tmp_path: Path) -> None:
     message = message_of(changed(tmp_path, {"trian": {}}))
     assert "`trian` is no known section" in message
-    assert "repo, fetch, split, preprocess, augment, train, evaluate, explain, mlflow" in message
+    assert (
+        "repo, fetch, split, preprocess, augment, train, evaluate, explain, gate, mlflow" in message
+    )
 
 
-@pytest.mark.parametrize("section", ["repo", "fetch", "augment", "mlflow"])
+@pytest.mark.parametrize("section", ["repo", "fetch", "augment", "gate", "mlflow"])
 def test_a_missing_section_is_named(tmp_path: Path, section: str) -> None:
     assert f"has no section `{section}`" in message_of(changed(tmp_path, {section: DROPPED}))
 

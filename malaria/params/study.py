@@ -12,6 +12,7 @@ from malaria.params.base import PARAMS, Section, parse, read_yaml
 from malaria.params.evaluate import EvaluateParams
 from malaria.params.explain import ExplainParams
 from malaria.params.fetch import FetchParams
+from malaria.params.gate import GateParams
 from malaria.params.preprocess import PreprocessParams
 from malaria.params.split import SplitParams
 from malaria.params.train import TrainParams
@@ -32,6 +33,7 @@ SECTIONS: tuple[type[Section], ...] = (
     TrainParams,
     EvaluateParams,
     ExplainParams,
+    GateParams,
     MlflowParams,
 )
 REPO = "repo"  # not a section: where dvc.yaml finds stages/ and malaria/
