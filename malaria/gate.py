@@ -1,0 +1,477 @@
+"""Is this model worse than the base's? Judged from Git-tracked predictions and metrics alone.
+
+The Git part hands over the contents of reports/predictions.csv and reports/metrics.json as bytes;
+nothing here knows where they come from.
+"""
+
+import hashlib
+import io
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum, auto
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.special import expit
+
+from malaria.errors import MalariaError
+from malaria.metrics import DIGITS, PREDICTION_COLUMNS, compute_metrics, read_predictions
+from malaria.paired import PAIRED, PairedDifference, paired_differences
+from malaria.params.gate import GateParams
+from malaria.params.split import SPLITS
+from malaria.splitting import patient_strata
+from malaria.subgroups import THIRDS
+from malaria.verdict import Judged, Verdict, breaks_floor, holm, judge_metric, overall
+
+SPLIT = "test"
+LARGEST_MB = 10
+SAME = 2 * 10**-DIGITS  # written numbers that differ less are equal
+KEY = ["cell_id", "patient", "label"]  # what makes two test splits the same
+COUNTS = ("n_cells", "n_patients")
+LISTED = 5  # cells or patients that a message names
+RERUN = "run `uv run dvc repro` and commit its reports"
+
+
+@dataclass(frozen=True)
+class Files:
+    """What one revision has in Git: the bytes of predictions.csv and metrics.json."""
+
+    predictions: bytes
+    metrics: bytes
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """One model's test predictions, checked, in the order of their cells."""
+
+    cells: pd.DataFrame
+    threshold: float
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of which cells were tested, of which patients and with which labels."""
+        rows = self.cells[KEY].to_csv(index=False, header=False, lineterminator="\n")
+        return hashlib.sha256(rows.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """How two test splits that are not the same relate."""
+
+    shared: int  # cells in both
+    relabelled: int  # of these, with another label or patient
+    base_only: int
+    head_only: int
+    base_patients: int
+    head_patients: int
+    shared_patients: int
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A metric's difference in a part of the test patients; exploratory, nothing is corrected."""
+
+    name: str
+    patients: int
+    cells: int
+    difference: PairedDifference
+    got_worse: bool
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Head against one other model on the same test cells."""
+
+    thresholds: tuple[float, float]
+    metrics: dict[str, Judged]
+    slices: list[Slice]
+
+
+class Outcome(StrEnum):
+    """What the gate says in the end."""
+
+    PASS = auto()
+    FAIL = auto()
+    INCONCLUSIVE = auto()
+    NOT_COMPARABLE = auto()
+    FIRST_RUN = auto()
+    RESET = auto()
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The outcome, and all that it rests on.
+
+    `against` has the comparison, or how the test splits differ, for 'base' and 'reference',
+    where there is such a model.
+    """
+
+    outcome: Outcome
+    reasons: list[str]
+    params: GateParams
+    fingerprint: str
+    cells: int
+    patients: int
+    head: dict[str, float]  # gated metrics of the head alone
+    against: dict[str, Comparison | Overlap]
+
+    @property
+    def exit_code(self) -> int:
+        """0: may be merged; 1: not."""
+        stops = {Outcome.FAIL, Outcome.NOT_COMPARABLE}
+        if self.params.inconclusive == "fail":
+            stops.add(Outcome.INCONCLUSIVE)
+        return int(self.outcome in stops)
+
+    def to_json(self) -> str:
+        """Return all numbers; what is not defined is null."""
+        content = {
+            "outcome": self.outcome,
+            "exit_code": self.exit_code,
+            "reasons": self.reasons,
+            "test": {"sha256": self.fingerprint, "cells": self.cells, "patients": self.patients},
+            "head": self.head,
+            "against": {
+                name: _comparison_json(other, self.params.level)
+                if isinstance(other, Comparison)
+                else {"overlap": vars(other)}
+                for name, other in self.against.items()
+            },
+            "params": self.params.model_dump(),
+        }
+        return json.dumps(_without_nan(content), indent=2, allow_nan=False) + "\n"
+
+
+def judge_files(
+    head: Files,
+    base: Files | None,
+    reference: Files | None,
+    params: GateParams,
+    base_commit: str,
+) -> Judgement:
+    """Return the judgement on what the revisions have in Git; None has no predictions.
+
+    Raises MalariaError for input that cannot be read or trusted.
+    """
+    others = {"base": base, "reference": reference if reference != base else None}
+    return judge(
+        read_evaluated(head, "the pull request"),
+        {name: read_evaluated(files, f"the {name}") for name, files in others.items() if files},
+        params,
+        base_commit,
+    )
+
+
+def read_evaluated(files: Files, whose: str) -> Evaluated:
+    """Return the test predictions and the threshold of one revision.
+
+    Raises MalariaError that names `whose` files are broken: too large, unreadable, with missing,
+    repeated or impossible values, or with metrics that do not follow from the predictions.
+    """
+    where = f"{whose}'s reports/predictions.csv"
+    for content, name in ((files.predictions, "predictions.csv"), (files.metrics, "metrics.json")):
+        if len(content) > LARGEST_MB * 10**6:
+            raise MalariaError(
+                f"{whose}'s reports/{name} has {len(content) / 10**6:.1f} MB, more than the "
+                f"{LARGEST_MB} MB that the gate reads; {RERUN}."
+            )
+    rows = _read_rows(files.predictions, where)
+    for fault in _faults(rows):
+        raise MalariaError(f"{where} {fault}; {RERUN}.")
+    cells = rows[rows["split"] == SPLIT].sort_values("cell_id", ignore_index=True)
+    metrics = _read_metrics(files.metrics, f"{whose}'s reports/metrics.json")
+    _check_metrics(cells, metrics, whose)
+    return Evaluated(cells, float(metrics["threshold"]))
+
+
+def judge(
+    head: Evaluated, others: Mapping[str, Evaluated], params: GateParams, base_commit: str
+) -> Judgement:
+    """Return the judgement on the head against the others: 'base' and, for drift, 'reference'.
+
+    The base decides. The reference can only fail the gate: it is there for small losses that
+    add up over many merges. All p-values of losses are corrected together.
+    Raises MalariaError where test patients of the base have vanished and none came in.
+    """
+    reset = params.baseline_reset is not None and params.baseline_reset.commit == base_commit
+    same = {name: other for name, other in others.items() if _same_cells(other, head)}
+    if not reset and "base" in others and "base" not in same:
+        _refuse_vanished(others["base"], head)
+    measured = {name: _measure(other, head, params) for name, other in same.items()}
+    corrected = holm(
+        {
+            f"{name} {metric}": difference.p_loss()
+            for name, differences in measured.items()
+            for metric, difference in differences.items()
+        }
+    )
+    against: dict[str, Comparison | Overlap] = {
+        name: Comparison(
+            (other.threshold, head.threshold),
+            {
+                metric: judge_metric(
+                    difference,
+                    params.metrics[metric],
+                    corrected[f"{name} {metric}"],
+                    params.level,
+                )
+                for metric, difference in measured[name].items()
+            },
+            list(_slices(other, head, params)),
+        )
+        if name in same
+        else _overlap(other, head)
+        for name, other in others.items()
+    }
+    values = compute_metrics(head.cells, head.threshold)
+    mine = {metric: values[metric] for metric in params.metrics}
+    outcome, reasons = _decide(against, mine, params, reset)
+    return Judgement(
+        outcome,
+        reasons,
+        params,
+        head.fingerprint,
+        len(head.cells),
+        head.cells["patient"].nunique(),
+        mine,
+        against,
+    )
+
+
+def _decide(
+    against: Mapping[str, Comparison | Overlap],
+    head: Mapping[str, float],
+    params: GateParams,
+    reset: bool,
+) -> tuple[Outcome, list[str]]:
+    broken = [
+        f"{metric} {head[metric]:.3f} is below the floor {rule.floor:g}"
+        for metric, rule in params.metrics.items()
+        if breaks_floor(head[metric], rule)
+    ]
+    if broken:
+        return Outcome.FAIL, broken
+    base = against.get("base")
+    if reset and base is not None and params.baseline_reset is not None:
+        return Outcome.RESET, [params.baseline_reset.reason]
+    failed = [
+        f"{metric} against the {name}: {judged.reason}"
+        for name, other in against.items()
+        if isinstance(other, Comparison)
+        for metric, judged in other.metrics.items()
+        if judged.verdict == Verdict.FAIL
+    ]
+    if failed:
+        return Outcome.FAIL, failed
+    if base is None:
+        return Outcome.FIRST_RUN, ["the base has no predictions to compare with"]
+    if isinstance(base, Overlap):
+        return Outcome.NOT_COMPARABLE, [
+            "the base was tested on other cells or labels, so a difference of the numbers would "
+            "say nothing of the models; evaluate the base's model on the new test split and "
+            "commit that first, or set gate.baseline_reset to the base's commit and the reason"
+        ]
+    verdict = overall(judged.verdict for judged in base.metrics.values())
+    return Outcome(verdict.value), [
+        f"{metric}: {judged.reason}"
+        for metric, judged in base.metrics.items()
+        if judged.verdict == verdict
+    ]
+
+
+def _measure(other: Evaluated, head: Evaluated, params: GateParams) -> dict[str, PairedDifference]:
+    return paired_differences(
+        other.cells,
+        head.cells,
+        (other.threshold, head.threshold),
+        params.replicates,
+        params.seed,
+        list(params.metrics),
+    )
+
+
+def _slices(other: Evaluated, head: Evaluated, params: GateParams) -> Iterator[Slice]:
+    """Give the gated metrics of healthy and infected patients and of thirds of parasite burden."""
+    stratum = head.cells["patient"].map(patient_strata(head.cells))
+    members = {
+        "healthy patients": stratum == 0,
+        "infected patients": stratum > 0,
+        **{
+            f"{third} third of parasite burden": stratum == number
+            for number, third in enumerate(THIRDS, start=1)
+        },
+    }
+    for name, chosen in members.items():
+        if not chosen.any():
+            continue
+        theirs, ours = (Evaluated(one.cells[chosen], one.threshold) for one in (other, head))
+        for difference in _measure(theirs, ours, params).values():
+            if np.isnan(difference.base):  # no cell of the class
+                continue
+            yield Slice(
+                name,
+                head.cells.loc[chosen, "patient"].nunique(),
+                int(chosen.sum()),
+                difference,
+                difference.p_loss() < 1 - params.level,
+            )
+
+
+def _same_cells(one: Evaluated, other: Evaluated) -> bool:
+    return one.fingerprint == other.fingerprint
+
+
+def _overlap(base: Evaluated, head: Evaluated) -> Overlap:
+    both = base.cells[KEY].merge(head.cells[KEY], on="cell_id", suffixes=("_base", "_head"))
+    changed = (both["label_base"] != both["label_head"]) | (
+        both["patient_base"] != both["patient_head"]
+    )
+    patients = [set(one.cells["patient"]) for one in (base, head)]
+    return Overlap(
+        shared=len(both),
+        relabelled=int(changed.sum()),
+        base_only=len(base.cells) - len(both),
+        head_only=len(head.cells) - len(both),
+        base_patients=len(patients[0]),
+        head_patients=len(patients[1]),
+        shared_patients=len(patients[0] & patients[1]),
+    )
+
+
+def _refuse_vanished(base: Evaluated, head: Evaluated) -> None:
+    """Refuse a test split that only lost patients: without its hard ones any model looks better."""
+    before, now = (set(one.cells["patient"]) for one in (base, head))
+    if now < before:
+        gone = sorted(before - now)
+        raise MalariaError(
+            f"{len(gone)} of the base's {len(before)} test patients are not in the pull request's "
+            f"predictions ({_listed(gone)}) and no other came in; test on all of them, or set "
+            "gate.baseline_reset to the base's commit and the reason."
+        )
+
+
+def _read_rows(content: bytes, where: str) -> pd.DataFrame:
+    try:
+        rows = read_predictions(io.BytesIO(content))
+    except (ValueError, UnicodeDecodeError) as error:  # pandas' parser errors are ValueErrors
+        reason = " ".join(str(error).split())
+        raise MalariaError(f"{where} is not readable as CSV ({reason}); {RERUN}.") from None
+    missing = [name for name in PREDICTION_COLUMNS if name not in rows]
+    if missing:
+        raise MalariaError(f"{where} has no column `{missing[0]}`; {RERUN}.")
+    return rows
+
+
+def _faults(rows: pd.DataFrame) -> Iterator[str]:
+    """Give what is wrong with the predictions, most telling first."""
+    for name in PREDICTION_COLUMNS:
+        if rows[name].isna().any():
+            line = int(rows[name].isna().to_numpy().argmax()) + 2
+            yield f"has no value for `{name}` in line {line}"
+    for name in ("label", "logit", "probability"):
+        if not pd.api.types.is_numeric_dtype(rows[name]):
+            wrong = rows.loc[pd.to_numeric(rows[name], errors="coerce").isna(), name]
+            yield f"has {wrong.iloc[0]!r} for `{name}`, which is no number"
+    repeated = rows.loc[rows["cell_id"].duplicated(), "cell_id"].unique().tolist()
+    if repeated:
+        yield f"has {len(repeated)} cells more than once ({_listed(repeated)})"
+    for name, allowed, what in (
+        ("split", rows["split"].isin(SPLITS), "is none of train, val and test"),
+        ("label", rows["label"].isin([0, 1]), "is neither 0 nor 1"),
+        ("logit", np.isfinite(rows["logit"]), "is not finite"),
+        ("probability", rows["probability"].between(0, 1), "is outside [0, 1]"),
+        (
+            "probability",
+            (rows["probability"] - expit(rows["logit"])).abs() <= SAME,
+            "does not follow from the logit",
+        ),
+    ):
+        if not allowed.all():
+            row = rows[~allowed].iloc[0]
+            yield f"has the {name} {row[name]} for {row['cell_id']}, which {what}"
+    if not (rows["split"] == SPLIT).any():
+        yield f"has no cell of the split {SPLIT}"
+
+
+def _read_metrics(content: bytes, where: str) -> dict[str, Any]:
+    """Return the metrics of the test split, with a threshold that is a number."""
+    try:
+        metrics = json.loads(content)[SPLIT]
+        threshold = metrics["threshold"]
+    except (ValueError, UnicodeDecodeError, KeyError, TypeError):
+        raise MalariaError(f"{where} is no JSON with the key {SPLIT}.threshold; {RERUN}.") from None
+    if type(threshold) not in (int, float) or not math.isfinite(threshold):
+        raise MalariaError(f"{where} has the threshold {threshold!r}, which is no number; {RERUN}.")
+    return dict(metrics)
+
+
+def _check_metrics(cells: pd.DataFrame, metrics: Mapping[str, Any], whose: str) -> None:
+    """Compare what the gate rests on, as it is written, with what the predictions give."""
+    given = compute_metrics(cells, metrics["threshold"])
+    for name in (*PAIRED, *COUNTS):
+        value, written = given[name], metrics.get(name)
+        if isinstance(written, int | float) and abs(written - value) > SAME:
+            raise MalariaError(
+                f"{whose}'s reports/metrics.json says {SPLIT}.{name} {written:g}, but the "
+                f"predictions beside it give {value:g}; {RERUN}."
+            )
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:LISTED]) + (", ..." if len(names) > LISTED else "")
+
+
+def _comparison_json(comparison: Comparison, level: float) -> dict[str, Any]:
+    return {
+        "thresholds": dict(zip(("other", "head"), comparison.thresholds, strict=True)),
+        "metrics": {
+            metric: {
+                **_difference_json(judged.difference, level),
+                "margin": judged.rule.margin,
+                "floor": judged.rule.floor,
+                "p_beyond_margin": judged.difference.p_beyond(judged.rule.margin),
+                "p_loss_corrected": judged.p_corrected,
+                "verdict": judged.verdict,
+                "reason": judged.reason,
+            }
+            for metric, judged in comparison.metrics.items()
+        },
+        "slices": [
+            {
+                "slice": part.name,
+                "patients": part.patients,
+                "cells": part.cells,
+                "metric": part.difference.metric,
+                **_difference_json(part.difference, level),
+                "got_worse": part.got_worse,
+            }
+            for part in comparison.slices
+        ],
+    }
+
+
+def _difference_json(difference: PairedDifference, level: float) -> dict[str, Any]:
+    low, high = difference.interval(level)
+    return {
+        "other": difference.base,
+        "head": difference.head,
+        "difference": difference.difference,
+        "standard_error": difference.error,
+        "effective_patients": difference.patients,
+        "low": low,
+        "high": high,
+        "at_least": difference.at_least(level),
+        "p_loss": difference.p_loss(),
+    }
+
+
+def _without_nan(value: Any) -> Any:
+    """Return nested values with null for NaN, which JSON does not know."""
+    if isinstance(value, dict):
+        return {key: _without_nan(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(inner) for inner in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
