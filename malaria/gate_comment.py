@@ -1,0 +1,118 @@
+"""The gate's judgement as a comment on the pull request, in Markdown that GitHub shows.
+
+Whatever comes from files (params, names, reasons) is text that anybody may have written: it is
+shown as code, with every mark that means something in Markdown or HTML taken from it.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from malaria.changes import shortened
+from malaria.gate import Comparison, Judgement, Overlap
+from malaria.page import render
+
+BAR_CELLS = 25  # characters of a bar; odd, so that one of them is 0
+BAR_REACH = 2  # margins on either side of 0
+ROWS = 30  # changed params that are shown; a comment has at most 65,536 characters
+MARKS = re.compile(r"[^\w\s]|_")
+TITLES = {"roc_auc": "ROC AUC"}
+
+
+def marker(folder: str) -> str:
+    """Return the hidden first line by which the comment of a pipeline's folder is found again."""
+    return f"<!-- malaria-gate: {quote(folder)} -->"
+
+
+def comment(
+    judgement: Judgement,
+    folder: str,
+    params: tuple[Mapping[str, Any], Mapping[str, Any]] = ({}, {}),
+    times_used: int | None = None,
+    mlflow_url: str | None = None,
+) -> str:
+    """Return the comment: verdict, a line a metric, slices that got worse, changed params.
+
+    `params` are the base's and the head's, flattened. `times_used` says how often the same test
+    split has decided before; `mlflow_url` leads to the run.
+    """
+    changed = changed_params(*params)
+    return render(
+        "gate_comment.md.j2",
+        marker=marker(folder),
+        folder=folder,
+        judgement=judgement,
+        comparisons=_of_kind(judgement.against, Comparison),
+        overlaps=_of_kind(judgement.against, Overlap),
+        changed=changed[:ROWS],
+        left_out=max(len(changed) - ROWS, 0),
+        times_used=times_used,
+        mlflow_url=_web_address(mlflow_url),
+        title=lambda metric: TITLES.get(metric, metric),
+        bar=bar,
+        code=code,
+        points=points,
+        shortened=shortened,
+    )
+
+
+def changed_params(
+    base: Mapping[str, Any], head: Mapping[str, Any]
+) -> list[tuple[str, object, object]]:
+    """Return key, base's value and head's value of what differs; None where there is no key."""
+    return [
+        (key, base.get(key), head.get(key))
+        for key in sorted({*base, *head})
+        if base.get(key) != head.get(key)
+    ]
+
+
+def code(text: object) -> str:
+    """Return foreign text as code on one line, in which nothing is markup, a mention or a link."""
+    printable = "".join(char if char.isprintable() else " " for char in str(text))
+    harmless = MARKS.sub(lambda mark: f"&#{ord(mark[0])};", printable)
+    return f"<code>{harmless}</code>"
+
+
+def points(value: float) -> str:
+    """Return a difference in points of 100, with its sign; a dash for none."""
+    return "-" if math.isnan(value) else f"{100 * value:+.1f}"
+
+
+def bar(difference: float, low: float, high: float, margin: float) -> str:
+    """Return a line of fixed width: interval, estimate, 0 and margin, from -2 to 2 margins.
+
+    `┊` is the margin, `│` 0, `━` the interval and `●` the estimate; an arrow says that something
+    lies beyond the end. Empty where there is no interval.
+    """
+    if math.isnan(low) or math.isnan(high):
+        return ""
+    middle = BAR_CELLS // 2
+
+    def place(value: float) -> int:
+        return middle + round(value / (BAR_REACH * margin) * middle)
+
+    line = ["·"] * BAR_CELLS
+    for at in range(max(place(low), 0), min(place(high), BAR_CELLS - 1) + 1):
+        line[at] = "━"
+    line[place(-margin)] = "┊"
+    line[middle] = "│"
+    if place(low) < 0:
+        line[0] = "◀"
+    if place(high) >= BAR_CELLS:
+        line[-1] = "▶"
+    line[min(max(place(difference), 0), BAR_CELLS - 1)] = "●"
+    return "".join(line)
+
+
+def _of_kind(against: Mapping[str, object], kind: type) -> dict[str, Any]:
+    return {name: other for name, other in against.items() if isinstance(other, kind)}
+
+
+def _web_address(url: str | None) -> str | None:
+    """Return an address that is safe between < and >, or none where it is no web address."""
+    if url is None or not re.fullmatch(r"https?://[\w.:/?#&=%~+,;-]+", url, re.ASCII):
+        return None
+    return url
