@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from malaria.changes import shortened
 from malaria.gate import Comparison, Judgement, Overlap
-from malaria.page import render
+from malaria.page import number, render
 
 BAR_CELLS = 25  # characters of a bar; odd, so that one of them is 0
 BAR_REACH = 2  # margins on either side of 0
@@ -54,6 +54,7 @@ def comment(
         bar=bar,
         code=code,
         points=points,
+        rate=rate,
         shortened=shortened,
     )
 
@@ -76,9 +77,14 @@ def code(text: object) -> str:
     return f"<code>{harmless}</code>"
 
 
+def rate(value: float) -> str:
+    """Return a metric with three digits; a dash for none."""
+    return "-" if math.isnan(value) else number(value)
+
+
 def points(value: float) -> str:
     """Return a difference in points of 100, with its sign; a dash for none."""
-    return "-" if math.isnan(value) else f"{100 * value:+.1f}"
+    return "-" if math.isnan(value) else f"{round(100 * value, 1) + 0:+.1f}"  # no -0.0
 
 
 def bar(difference: float, low: float, high: float, margin: float) -> str:

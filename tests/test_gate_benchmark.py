@@ -21,11 +21,11 @@ from malaria.params.gate import GateParams
 from malaria.verdict import Verdict
 from tests.conftest import REPO
 
-DISAGREEMENT = Disagreement(run=0.2, patient=0.4, cell=0.8)
+DISAGREEMENTS = {0: Disagreement(0.2, 0.4, 0.8), 1: Disagreement(0.3, 0.2, 0.6)}
 
 
 def population() -> Population:
-    return Population(one_run(REPO / "pilot/reports/predictions.csv"), DISAGREEMENT)
+    return Population(one_run(REPO / "pilot/reports/predictions.csv"), DISAGREEMENTS)
 
 
 def test_the_truth_is_what_many_patients_tend_to() -> None:
@@ -45,17 +45,14 @@ def test_a_shift_costs_what_it_should(metric: str) -> None:
 
 def test_the_disagreement_of_runs_is_found_again() -> None:
     rng = np.random.default_rng(1)
-    patient, label = np.repeat(np.arange(150), 40), np.tile([0, 1], 3000)
-    runs = []
-    for _ in range(12):
-        moved = rng.normal(scale=DISAGREEMENT.run, size=2)[label]
-        moved += rng.normal(scale=DISAGREEMENT.patient, size=(2, 150))[label, patient]
-        moved += rng.normal(scale=DISAGREEMENT.cell, size=len(label))
-        runs.append(pd.DataFrame({"patient": patient, "label": label, "margin": moved}))
-    found = fitted(runs)
-    assert found.run == pytest.approx(DISAGREEMENT.run, abs=0.06)
-    assert found.patient == pytest.approx(DISAGREEMENT.patient, abs=0.03)
-    assert found.cell == pytest.approx(DISAGREEMENT.cell, abs=0.02)
+    scale = [DISAGREEMENTS[label].run for label in (1, 0)]
+    shifts = [tuple(rng.normal(scale=scale)) for _ in range(16)]
+    runs = population().draw(100, shifts, rng)
+    found = fitted([run.assign(margin=run["logit"]) for run in runs])
+    for label, (run, patient, cell) in DISAGREEMENTS.items():
+        assert found[label].run == pytest.approx(run, abs=0.1)
+        assert found[label].patient == pytest.approx(patient, abs=0.06)
+        assert found[label].cell == pytest.approx(cell, abs=0.06)
 
 
 def test_a_series_keeps_its_calls() -> None:

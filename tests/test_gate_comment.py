@@ -127,7 +127,8 @@ def test_the_marker_is_one_comment_whatever_the_folder(folder: str, line: str) -
 
 
 def test_points_have_a_sign() -> None:
-    assert [points(value) for value in (-0.0213, 0.004, float("nan"))] == ["-2.1", "+0.4", "-"]
+    values = (-0.0213, 0.004, -0.0001, -0.0, float("nan"))
+    assert [points(value) for value in values] == ["-2.1", "+0.4", "+0.0", "+0.0", "-"]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Paired differences, against hand-worked values and against cells that are repeated one by one."""
 
+import time
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -145,6 +147,13 @@ def test_what_most_resamples_lack_or_one_patient_holds_is_told() -> None:
         cells.loc[cells.index[cells["patient"] == patient][0], "label"] = 1
     found = paired_differences(cells, cells, (0.5, 0.5), 500, seed=1)["sensitivity"]
     assert found.reason.endswith("patients, effectively; two are needed")
+
+
+def test_ten_thousand_resamples_of_a_large_test_split_take_seconds() -> None:
+    base = predictions(count=8000, patients=60)
+    started = time.process_time()
+    paired_differences(base, rescored(base), (THRESHOLD, THRESHOLD), 10_000, seed=1)
+    assert time.process_time() - started < 5
 
 
 @pytest.mark.parametrize("column", ["patient", "label"])
