@@ -13,7 +13,7 @@ from malaria.errors import MalariaError
 from malaria.evaluated import KEY, Evaluated, Files, listed, read_evaluated
 from malaria.metrics import compute_metrics
 from malaria.paired import PairedDifference, paired_differences
-from malaria.params.gate import GateParams
+from malaria.params.gate import BaselineReset, GateParams
 from malaria.splitting import patient_strata
 from malaria.subgroups import THIRDS
 from malaria.verdict import Judged, Verdict, breaks_floor, holm, judge_metric, overall
@@ -136,9 +136,11 @@ def judge(
     add up over many merges. All p-values of losses are corrected together.
     Raises MalariaError where test patients of the base have vanished and none came in.
     """
-    reset = params.baseline_reset is not None and params.baseline_reset.commit == base_commit
+    reset = params.baseline_reset
+    if reset is not None and reset.commit != base_commit:
+        reset = None
     same = {name: other for name, other in others.items() if _same_cells(other, head)}
-    if not reset and "base" in others and "base" not in same:
+    if reset is None and "base" in others and "base" not in same:
         _refuse_vanished(others["base"], head)
     measured = {name: _measure(other, head, params) for name, other in same.items()}
     corrected = holm(
@@ -185,7 +187,7 @@ def _decide(
     against: Mapping[str, Comparison | Overlap],
     head: Mapping[str, float],
     params: GateParams,
-    reset: bool,
+    reset: BaselineReset | None,
 ) -> tuple[Outcome, list[str]]:
     broken = [
         f"{metric} {head[metric]:.3f} is below the floor {rule.floor:g}"
@@ -195,8 +197,8 @@ def _decide(
     if broken:
         return Outcome.FAIL, broken
     base = against.get("base")
-    if reset and base is not None and params.baseline_reset is not None:
-        return Outcome.RESET, [params.baseline_reset.reason]
+    if reset is not None and base is not None:
+        return Outcome.RESET, [reset.reason]
     failed = [
         f"{metric} against the {name}: {judged.reason}"
         for name, other in against.items()
