@@ -14,6 +14,7 @@ from malaria.audit import doubtful, draw_list, pooled, write_list, write_page
 from malaria.cells import describe_data, open_images, read_cells
 from malaria.errors import MalariaError
 from malaria.experiments import collect as collect_experiments
+from malaria.gating import gate_folder
 from malaria.history import draw_history, read_history
 from malaria.metrics import write_table
 from malaria.mirror import sha256_of
@@ -22,6 +23,7 @@ from malaria.params.evaluate import EvaluateParams
 from malaria.pipeline import PIPELINES
 from malaria.repeats import SERIES, folds_of, read_series, run_series, seeds_of, summarise
 from malaria.results import write_results
+from malaria.revisions import predicted_folders
 from malaria.subset import read_patients, write_subset
 
 HISTORY = "metrics_history.csv"
@@ -170,6 +172,36 @@ def lock_check(
             if state.remedy:
                 typer.echo(f"  to run again: {', '.join(state.rerun)}; `{state.remedy}`")
     if any(state.state == "stale" for state in states):
+        raise typer.Exit(1)
+
+
+@app.command()
+def gate(
+    base: Annotated[str, typer.Option(help="branch that HEAD began on")] = "origin/main",
+    comment: Annotated[Path | None, typer.Option(help="file for the comment, in Markdown")] = None,
+    as_json: Annotated[Path | None, typer.Option("--json", help="file for all numbers")] = None,
+    pictures: Annotated[
+        str | None, typer.Option(help="address below which the files of HEAD can be seen")
+    ] = None,
+    mlflow_url: Annotated[str | None, typer.Option(help="address of the run in MLflow")] = None,
+) -> None:
+    """Tell whether committed results are worse than the base's; 1: they are, or not comparable."""
+    found = [
+        gate_folder(ROOT, folder, base, pictures, mlflow_url) for folder in predicted_folders(ROOT)
+    ]
+    for each in found:
+        typer.echo(f"{each.folder}: {each.judgement.outcome}")
+        for reason in each.judgement.reasons:
+            typer.echo(f"  {reason}")
+    if not found:
+        typer.echo("no folder has committed predictions; there is nothing to compare")
+    if comment is not None:
+        texts = [each.comment for each in found] or ["No folder has committed predictions.\n"]
+        comment.write_text("\n".join(texts), encoding="utf-8")
+    if as_json is not None:
+        content = {each.folder: json.loads(each.judgement.to_json()) for each in found}
+        as_json.write_text(json.dumps(content, indent=2) + "\n")
+    if any(each.judgement.exit_code for each in found):
         raise typer.Exit(1)
 
 

@@ -43,9 +43,18 @@ class Evaluated:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of which cells were tested, of which patients and with which labels."""
-        rows = self.cells[KEY].to_csv(index=False, header=False, lineterminator="\n")
-        return hashlib.sha256(rows.encode()).hexdigest()
+        """The test set's digest."""
+        return digest_of_test_set(self.cells)
+
+
+def digest_of_test_set(predictions: pd.DataFrame) -> str:
+    """Return the SHA-256 of which cells are tested, of which patients and with which labels.
+
+    `predictions` has the columns split and KEY, its rows in any order.
+    """
+    tested = predictions[predictions["split"] == SPLIT].sort_values("cell_id")
+    rows = tested[KEY].to_csv(index=False, header=False, lineterminator="\n")
+    return hashlib.sha256(rows.encode()).hexdigest()
 
 
 def read_evaluated(files: Files, whose: str) -> Evaluated:

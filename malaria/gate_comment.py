@@ -6,13 +6,14 @@ shown as code, with every mark that means something in Markdown or HTML taken fr
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
 from malaria.changes import shortened
 from malaria.gate import Comparison, Judgement, Overlap
 from malaria.page import number, render
+from malaria.revisions import ParamChange
 
 BAR_CELLS = 25  # characters of a bar; odd, so that one of them is 0
 BAR_REACH = 2  # margins on either side of 0
@@ -29,16 +30,17 @@ def marker(folder: str) -> str:
 def comment(
     judgement: Judgement,
     folder: str,
-    params: tuple[Mapping[str, Any], Mapping[str, Any]] = ({}, {}),
+    changed: Sequence[ParamChange] = (),
     times_used: int | None = None,
+    pictures: str | None = None,
     mlflow_url: str | None = None,
 ) -> str:
     """Return the comment: verdict, a line a metric, slices that got worse, changed params.
 
-    `params` are the base's and the head's, flattened. `times_used` says how often the same test
-    split has decided before; `mlflow_url` leads to the run.
+    `changed` are params since the base. `times_used` says how often the same test split has
+    decided before. `pictures` is the address below which the repository's files of the head are,
+    `mlflow_url` that of the run.
     """
-    changed = changed_params(*params)
     return render(
         "gate_comment.md.j2",
         marker=marker(folder),
@@ -49,6 +51,7 @@ def comment(
         changed=changed[:ROWS],
         left_out=max(len(changed) - ROWS, 0),
         times_used=times_used,
+        pictures=_web_address(f"{pictures}/{quote(folder)}/reports" if pictures else None),
         mlflow_url=_web_address(mlflow_url),
         title=lambda metric: TITLES.get(metric, metric),
         bar=bar,
@@ -57,17 +60,6 @@ def comment(
         rate=rate,
         shortened=shortened,
     )
-
-
-def changed_params(
-    base: Mapping[str, Any], head: Mapping[str, Any]
-) -> list[tuple[str, object, object]]:
-    """Return key, base's value and head's value of what differs; None where there is no key."""
-    return [
-        (key, base.get(key), head.get(key))
-        for key in sorted({*base, *head})
-        if base.get(key) != head.get(key)
-    ]
 
 
 def code(text: object) -> str:

@@ -10,15 +10,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from malaria.errors import MalariaError
+from malaria.evaluated import SPLIT, digest_of_test_set
 from malaria.figures import save_figure
 from malaria.intervals import Interval, metric_intervals
 from malaria.metrics import PREDICTION_COLUMNS, read_predictions
 from malaria.pipeline import METRICS, PREDICTIONS
 from malaria.revisions import (
-    TESTED,
     Commit,
     commits_of,
-    digest_of_test_set,
     find_blob,
     find_file,
     run_git,
@@ -105,9 +104,9 @@ def _results_at(root: Path, commit: Commit, folder: str) -> tuple[str, float]:
         raise ValueError(f"it has no {METRICS}")
     if blob is None:
         raise ValueError(f"it has no {PREDICTIONS}")
-    threshold = json.loads(content).get(TESTED, {}).get("threshold")
+    threshold = json.loads(content).get(SPLIT, {}).get("threshold")
     if threshold is None:
-        raise ValueError(f"its {METRICS} has no {TESTED}.threshold")
+        raise ValueError(f"its {METRICS} has no {SPLIT}.threshold")
     return blob, threshold
 
 
@@ -119,9 +118,9 @@ def _rows(
     missing = [column for column in PREDICTION_COLUMNS if column not in predictions]
     if missing:
         raise ValueError(f"its {PREDICTIONS} lacks the columns {', '.join(missing)}")
-    tested = predictions[predictions["split"] == TESTED]
+    tested = predictions[predictions["split"] == SPLIT]
     if tested.empty:
-        raise ValueError(f"its {PREDICTIONS} has no {TESTED} cell")
+        raise ValueError(f"its {PREDICTIONS} has no {SPLIT} cell")
     found: dict[str, tuple[float, Interval]] = metric_intervals(tested, threshold, replicates, seed)
     for metric in STYLES:
         estimate, interval = found[metric]

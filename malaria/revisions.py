@@ -1,6 +1,5 @@
 """What Git knows of other revisions: where a branch began, and files as they were there."""
 
-import hashlib
 import io
 import json
 import posixpath
@@ -9,17 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from malaria.errors import MalariaError
+from malaria.evaluated import digest_of_test_set
 from malaria.metrics import PREDICTION_COLUMNS, read_predictions
 from malaria.params.study import flatten
 from malaria.pipeline import PIPELINES, PREDICTIONS
 
 REFERENCE = "gate-reference"  # the tag of the results that others are held against
-TESTED = "test"
 
 
 @dataclass(frozen=True)
@@ -123,17 +121,11 @@ def predicted_folders(root: Path) -> list[str]:
     return [folder for folder, path in paths.items() if path in tracked and (root / path).is_file()]
 
 
-def digest_of_test_set(predictions: pd.DataFrame) -> str:
-    """Return the SHA-256 of the test cells' names, whatever their order."""
-    tested = predictions.loc[predictions["split"] == TESTED, "cell_id"]
-    return hashlib.sha256("\n".join(sorted(tested)).encode()).hexdigest()
-
-
 def uses_of_test_set(root: Path, ref: str, folder: str, test_set: str) -> int:
     """Return how many results on a test set have come into the first-parent history of `ref`.
 
-    They are the different contents of the folder's predictions.csv there with this
-    `digest_of_test_set`. A result that was seen but never merged leaves no trace.
+    They are the different contents of the folder's predictions.csv there with this digest. A
+    result that was seen but never merged leaves no trace.
     """
     path = f"{folder}/{PREDICTIONS}"
     blobs = {find_blob(root, commit.id, path) for commit in commits_of(root, ref, path)}

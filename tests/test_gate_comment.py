@@ -5,8 +5,9 @@ import re
 import pytest
 
 from malaria.gate import Judgement, judge
-from malaria.gate_comment import bar, changed_params, code, comment, marker, points
+from malaria.gate_comment import bar, code, comment, marker, points
 from malaria.params.gate import BaselineReset
+from malaria.revisions import ParamChange
 from tests.test_gate import BASE, PARAMS, RESET, cells, evaluated, judged
 
 NASTY = "`@everyone` | <img src=x onerror=alert(1)>\n\n# big [a](http://b) --> <!-- \u202e&amp;"
@@ -67,37 +68,37 @@ def test_the_reference_has_a_table_of_its_own() -> None:
 
 def test_changed_params_and_uses_and_the_run_are_there_when_they_are_known() -> None:
     judgement = judged(cells(), cells())
-    params = ({"train.epochs": 5, "a": 1}, {"train.epochs": 6, "a": 1})
-    text = comment(judgement, "pilot", params, 7, "https://host/#/experiments/1/runs/2?a=b")
+    changed = [ParamChange("train.epochs", "5", "6"), ParamChange("b", None, "1")]
+    run = "https://host/#/experiments/1/runs/2?a=b"
+    text = comment(judgement, "pilot", changed, 7, "https://raw/o/r/sha", run)
+    assert "| <code>b</code> | - | <code>1</code> |" in text
+    assert "![evaluation](<https://raw/o/r/sha/pilot/reports/evaluation.png>)" in text
     row = "| <code>train&#46;epochs</code> | <code>5</code> | <code>6</code> |"
     assert row in text
     assert f"This test split (`{judgement.fingerprint[:8]}`) has decided 7 times before" in text
     assert "[The run in MLflow](<https://host/#/experiments/1/runs/2?a=b>)" in text
     bare = comment(judgement, "pilot")
-    assert not re.search("Changed params|has decided|MLflow", bare)
+    assert not re.search(r"Changed params|has decided|!\[|MLflow", bare)
 
 
 @pytest.mark.parametrize("url", ["javascript:alert(1)", "https://a>\n@all", "https://a b", ""])
 def test_what_is_no_web_address_is_no_link(url: str) -> None:
-    assert "MLflow" not in comment(judged(cells(), cells()), "pilot", mlflow_url=url)
+    text = comment(judged(cells(), cells()), "pilot", pictures=url, mlflow_url=url)
+    assert not re.search(r"!\[|MLflow", text)
 
 
 def test_many_changed_params_are_cut() -> None:
-    added = {f"key{number}": number for number in range(40)}
-    text = comment(judged(cells(), cells()), "pilot", ({}, added))
+    added = [ParamChange(f"key{number}", None, "1") for number in range(40)]
+    text = comment(judged(cells(), cells()), "pilot", added)
     assert text.count("| <code>key") == 30
     assert "Changed params (40)" in text
     assert "And 10 more." in text
 
 
-def test_params_that_differ_are_listed_also_where_one_side_has_none() -> None:
-    found = changed_params({"a": 1, "b": 2, "c": None}, {"a": 1, "b": 3, "d": [4]})
-    assert found == [("b", 2, 3), ("d", None, [4])]
-
-
 def test_no_foreign_text_breaks_out() -> None:
     params = RESET.model_copy(update={"baseline_reset": BaselineReset(commit=BASE, reason=NASTY)})
-    text = comment(judged(cells(), cells(), params), NASTY, ({NASTY: NASTY}, {NASTY: 1}), 1, NASTY)
+    changed = [ParamChange(NASTY, NASTY, "1")]
+    text = comment(judged(cells(), cells(), params), NASTY, changed, 1, NASTY, NASTY)
     assert text.count("<!--") == text.count("-->") == 1
     assert "@" not in text
     assert "<img" not in text

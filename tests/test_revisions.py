@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from malaria.errors import MalariaError
+from malaria.evaluated import digest_of_test_set
 from malaria.metrics import PREDICTION_COLUMNS, read_predictions
 from malaria.pipeline import PREDICTIONS
 from malaria.revisions import (
     ParamChange,
     commits_of,
-    digest_of_test_set,
     find_file,
     merge_base,
     params_diff,

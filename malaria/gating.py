@@ -1,0 +1,85 @@
+"""The gate of a pipeline's folder: the work tree's results against those of the merge base."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from malaria.evaluated import Files
+from malaria.gate import Judgement, judge_files
+from malaria.gate_comment import comment
+from malaria.params.base import PARAMS, load, parse
+from malaria.params.gate import GateParams
+from malaria.pipeline import METRICS, PREDICTIONS
+from malaria.revisions import find_file, merge_base, params_diff, reference, uses_of_test_set
+
+
+@dataclass(frozen=True)
+class Gating:
+    """What the gate says of one folder."""
+
+    folder: str
+    judgement: Judgement
+    comment: str
+
+
+def gate_folder(
+    root: Path,
+    folder: str,
+    base: str,
+    pictures: str | None = None,
+    mlflow_url: str | None = None,
+) -> Gating:
+    """Return what the gate says of a folder with predictions, seen from the root.
+
+    Its work tree is compared with the commit where HEAD parted from `base` and with the tag
+    gate-reference, where there is one. `pictures` and `mlflow_url` are for the comment. Raises
+    MalariaError for what cannot be read or compared.
+    """
+    commit = merge_base(root, base)
+    tagged = reference(root)
+    judgement = judge_files(
+        Files(*(_read(root / folder / path) for path in (PREDICTIONS, METRICS))),
+        _files_at(root, commit, folder),
+        _files_at(root, tagged, folder) if tagged else None,
+        gate_params(root, folder, commit),
+        commit,
+    )
+    said = comment(
+        judgement,
+        folder,
+        params_diff(root, folder, commit),
+        uses_of_test_set(root, commit, folder, judgement.fingerprint),
+        pictures,
+        mlflow_url,
+    )
+    return Gating(folder, judgement, said)
+
+
+def gate_params(root: Path, folder: str, commit: str) -> GateParams:
+    """Return the base's rules, so that no pull request loosens its own gate.
+
+    The reset of the baseline is the work tree's, because it has to be reviewed with what it lets
+    in; so is all where the base has no rules.
+    """
+    path = root / folder / PARAMS
+    ours = load(GateParams, path)
+    content = find_file(root, commit, f"{folder}/{PARAMS}")
+    theirs: dict[str, Any] = YAML(typ="safe", pure=True).load(content) if content else {}
+    if GateParams.section not in theirs:
+        return ours
+    rules = parse(GateParams, theirs[GateParams.section], path)
+    return rules.model_copy(update={"baseline_reset": ours.baseline_reset})
+
+
+def _files_at(root: Path, commit: str, folder: str) -> Files | None:
+    """Return what a commit has of a folder's results, None without predictions."""
+    predictions, metrics = (
+        find_file(root, commit, f"{folder}/{path}") for path in (PREDICTIONS, METRICS)
+    )
+    return None if predictions is None else Files(predictions, metrics or b"")
+
+
+def _read(path: Path) -> bytes:
+    return path.read_bytes() if path.is_file() else b""
