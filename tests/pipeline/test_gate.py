@@ -1,0 +1,114 @@
+"""The workflow's own steps on pull requests: a base in a bare repository, and four branches."""
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from .conftest import Checkout, NewCheckout
+
+# Patients enough to tell two models apart, and margins that a retraining of one keeps.
+ENOUGH: dict[str, dict[str, Any]] = {
+    "fetch": {"synthetic": {"infected_patients": 60, "healthy_patients": 30, "cells": 1500}},
+    "train": {"epochs": 6},
+    "explain": {"cells": 2, "occluded": 2},
+}
+MARGIN = 0.15
+
+
+def change(checkout: Checkout, values: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write values into the demo's params.yaml."""
+    path = checkout.demo / "params.yaml"
+    yaml = YAML()
+    params = yaml.load(path)
+    for section, keys in values.items():
+        for key, value in keys.items():
+            if isinstance(value, dict):
+                params[section][key].update(value)
+            else:
+                params[section][key] = value
+    yaml.dump(params, path)
+
+
+def propose(origin: Checkout, folder: Path, branch: str) -> Checkout:
+    """Return a clone on a branch of its own, with the data that DVC has cached."""
+    checkout = origin.copy(folder / branch)
+    checkout.run("git", "switch", "-q", "-c", branch)
+    return checkout
+
+
+def steps(checkout: Checkout, bare: Path, folder: Path, branch: str) -> tuple[int, int, Checkout]:
+    """Push the branch and run the workflow's steps in a fresh clone, without data; their codes."""
+    checkout.run("git", "push", "-q", str(bare), branch)
+    clone = Checkout(folder / f"{branch}-ci", checkout.env)
+    checkout.run("git", "clone", "-q", "--branch", branch, str(bare), str(clone.root))
+    codes = [
+        clone.run(sys.executable, "-m", "malaria.cli", *command, check=False).returncode
+        for command in (
+            ("lock-check", "demo"),
+            (
+                "gate",
+                "--base",
+                "origin/main",
+                "--comment",
+                "gate-comment.md",
+                "--json",
+                "gate.json",
+            ),
+        )
+    ]
+    return codes[0], codes[1], clone
+
+
+@pytest.mark.slow
+def test_four_pull_requests_are_judged_as_they_deserve(
+    new_checkout: NewCheckout, tmp_path: Path
+) -> None:
+    base = new_checkout("gated")
+    change(base, ENOUGH)
+    rules = {"margin": MARGIN, "floor": None}
+    change(
+        base, {"gate": {"metrics": {"sensitivity": rules, "specificity": rules, "roc_auc": rules}}}
+    )
+    base.dvc("repro", "demo/dvc.yaml")
+    base.commit("results of the demo")
+    base.run("git", "branch", "-M", "main")
+    bare = tmp_path / "origin.git"
+    base.run("git", "clone", "-q", "--bare", ".", str(bare))
+
+    found = {}
+    for branch, values in {
+        "equal": {"train": {"seed": 7}},
+        "better": {"train": {"epochs": 9}},
+        "worse": {"train": {"epochs": 1, "learning_rate": 1e-7}},
+    }.items():
+        checkout = propose(base, tmp_path, branch)
+        change(checkout, values)
+        checkout.dvc("repro", "demo/dvc.yaml")
+        checkout.commit(branch)
+        found[branch] = steps(checkout, bare, tmp_path, branch)
+    edited = propose(base, tmp_path, "edited")
+    metrics = edited.demo / "reports/metrics.json"
+    content = json.loads(metrics.read_text())
+    content["test"]["sensitivity"] = 0.999
+    metrics.write_text(json.dumps(content, indent=2) + "\n")
+    edited.commit("edited")
+    found["edited"] = steps(edited, bare, tmp_path, "edited")
+
+    outcomes = {}
+    for branch, (_, _, clone) in found.items():
+        if branch != "edited":
+            judged = json.loads((clone.root / "gate.json").read_text())
+            outcomes[branch] = judged["demo"]["outcome"]
+    assert outcomes == {"equal": "pass", "better": "pass", "worse": "fail"}
+    codes = {branch: (lock, gate) for branch, (lock, gate, _) in found.items()}
+    assert codes == {"equal": (0, 0), "better": (0, 0), "worse": (0, 1), "edited": (1, 2)}
+    said = (found["worse"][2].root / "gate-comment.md").read_text()
+    assert "## FAIL: worse than it may be" in said
+    assert "<code>train&#46;epochs</code>" in said
+    told = edited.run(sys.executable, "-m", "malaria.cli", "lock-check", "demo", check=False).stdout
+    assert "demo/reports/metrics.json was changed after evaluate left it" in told
