@@ -17,6 +17,7 @@ TINY: dict[str, dict[str, Any]] = {
     "fetch": {"synthetic": {"infected_patients": 9, "healthy_patients": 6, "cells": 180}},
     "preprocess": {"size": 24},
     "train": {"epochs": 2, "batch_size": 32},
+    "explain": {"cells": 2, "occluded": 2},
 }
 
 

@@ -15,7 +15,6 @@ from .conftest import Checkout, NewCheckout
 ENOUGH: dict[str, dict[str, Any]] = {
     "fetch": {"synthetic": {"infected_patients": 60, "healthy_patients": 30, "cells": 1500}},
     "train": {"epochs": 6},
-    "explain": {"cells": 2, "occluded": 2},
 }
 MARGIN = 0.15
 

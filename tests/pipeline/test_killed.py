@@ -39,7 +39,7 @@ def long_demo(finished: Checkout, tmp_path_factory: pytest.TempPathFactory) -> C
 def whole(long_demo: Checkout, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The outputs of a training that nobody disturbed."""
     checkout = long_demo.copy(tmp_path_factory.mktemp("whole"))
-    checkout.dvc("repro", "demo/dvc.yaml")
+    checkout.dvc("repro", "demo/dvc.yaml:train")
     assert not checkpoints(checkout)
     return outputs(checkout)
 
@@ -71,7 +71,7 @@ def train_runs(checkout: Checkout) -> list[Run]:
 def start(checkout: Checkout) -> "subprocess.Popen[bytes]":
     """Start `dvc repro` as the leader of a group that can be killed as a whole."""
     return subprocess.Popen(
-        [sys.executable, "-m", "dvc", "repro", "demo/dvc.yaml"],
+        [sys.executable, "-m", "dvc", "repro", "demo/dvc.yaml:train"],
         cwd=checkout.root,
         env=checkout.env,
         stdout=subprocess.DEVNULL,
@@ -110,7 +110,7 @@ def test_it_goes_on_and_ends_with_the_same_bytes(
     checkout = long_demo.copy(tmp_path)
     kill_when(checkout, pattern, count)
     done = len([path for path in checkpoints(checkout) if path.suffix == ".npz"])
-    output = checkout.dvc("repro", "demo/dvc.yaml").stdout
+    output = checkout.dvc("repro", "demo/dvc.yaml:train").stdout
     assert outputs(checkout) == whole
     assert [path for path in checkpoints(checkout) if path.suffix == ".npz"] == []
     epochs = [int(line.split()[1]) for line in output.splitlines() if line.startswith("epoch ")]
@@ -122,7 +122,7 @@ def test_the_same_run_goes_on(killed: Checkout, tmp_path: Path) -> None:
     checkout = killed.copy(tmp_path)
     (before,) = train_runs(checkout)
     assert before.info.status == "RUNNING"  # nobody was left to say otherwise
-    checkout.dvc("repro", "demo/dvc.yaml")
+    checkout.dvc("repro", "demo/dvc.yaml:train")
     (run,) = train_runs(checkout)
     assert run.info.run_id == before.info.run_id
     assert run.info.status == "FINISHED"
@@ -150,7 +150,7 @@ def test_what_is_not_the_same_training_begins_anew(
     else:
         content = checkpoint.read_bytes()
         checkpoint.write_bytes(content[: len(content) // 2])
-    result = checkout.dvc("repro", "demo/dvc.yaml")
+    result = checkout.dvc("repro", "demo/dvc.yaml:train")
     assert "epoch 1  " in result.stdout
     assert (f"{checkpoint} is damaged" in result.stderr) == (change == "a damaged checkpoint")
     assert checkpoint.exists() == (change != "a damaged checkpoint")
