@@ -80,7 +80,7 @@ def test_queued_experiments_of_two_models_are_collected(finished: Checkout, tmp_
     checkout.run("git", "commit", "-q", "--no-verify", "-m", "results")
     models = ("cnn_se", "cnn_leaky")
     value = f"demo/params.yaml:train.model={','.join(models)}"
-    checkout.dvc("exp", "run", "--queue", "demo/dvc.yaml", "-S", value, "--name", "of")
+    checkout.dvc("exp", "run", "--queue", "demo/dvc.yaml:evaluate", "-S", value, "--name", "of")
     checkout.dvc("exp", "run", "--run-all")
     written = malaria(checkout, "collect", "--folder", "demo").stdout.split()
     trained = set()

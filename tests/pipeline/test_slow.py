@@ -74,7 +74,7 @@ def test_queued_and_temporary_experiments_use_their_own_library_and_one_store(
         "exp",
         "run",
         "--queue",
-        "demo/dvc.yaml",
+        "demo/dvc.yaml:evaluate",
         "-S",
         "demo/params.yaml:train.seed=1,2",
     )
@@ -102,7 +102,9 @@ def test_queued_and_temporary_experiments_use_their_own_library_and_one_store(
     assert "test.accuracy" in shown.splitlines()[0]
 
     checkout.run("git", "checkout", "-q", "malaria/prediction.py")
-    checkout.dvc("exp", "run", "--temp", "demo/dvc.yaml", "-S", "demo/params.yaml:train.seed=3")
+    checkout.dvc(
+        "exp", "run", "--temp", "demo/dvc.yaml:evaluate", "-S", "demo/params.yaml:train.seed=3"
+    )
     seeds = {run.data.params["train.seed"] for run in rows(checkout, "experiment")}
     assert seeds == {"1", "2", "3"}
     for run in rows(checkout, "train"):
@@ -218,6 +220,6 @@ def test_after_a_killed_training_the_pipeline_runs_again(
     training.communicate(timeout=60)
     set_epochs_back = checkout.demo / "params.yaml"
     set_epochs_back.write_text(set_epochs_back.read_text().replace(f"epochs: {LONG}", "epochs: 3"))
-    checkout.dvc("repro", "demo/dvc.yaml")
+    checkout.dvc("repro", "demo/dvc.yaml:train")
     assert len((checkout.demo / "reports/history.csv").read_text().splitlines()) == 1 + 3
     assert not list((checkout.demo / "data").glob(".features-*"))
