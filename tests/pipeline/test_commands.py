@@ -92,30 +92,21 @@ def test_queued_experiments_of_two_models_are_collected(finished: Checkout, tmp_
 
 
 @pytest.mark.slow
-def test_a_series_of_folds_goes_on_where_it_was_and_is_summed_up(
-    finished: Checkout, tmp_path: Path
-) -> None:
+def test_a_series_goes_on_where_it_was_and_is_summed_up(finished: Checkout, tmp_path: Path) -> None:
     checkout = finished.copy(tmp_path)
     checkout.commit("results")
-    series = ("repeat", "--folder", "demo", "--name", "cv", "--folds", "3", "-S")
-    stopped = malaria(
-        checkout,
-        *series,
-        "train.model=resnet18",
-        "-S",
-        "train.weights=sha256:" + "0" * 64,
-        check=False,
-    )
+    series = ("repeat", "--folder", "demo", "--name", "s", "--seeds", "1,2", "-S")
+    missing = ("train.model=resnet18", "-S", f"train.weights=sha256:{'0' * 64}")
+    stopped = malaria(checkout, *series, *missing, check=False)
     assert stopped.returncode == 2
-    assert "the DVC experiment cv-fold1 failed" in stopped.stderr
+    assert "the DVC experiment s-seed1 failed" in stopped.stderr
     first = malaria(checkout, *series, "train.epochs=1")
     again = malaria(checkout, *series, "train.epochs=1")
-    assert "0 of 3 have run already" in first.stderr
-    assert "3 of 3 have run already" in again.stderr
-    rows = pd.read_csv(checkout.demo / "series/cv.csv")
-    assert rows["experiment"].tolist() == ["cv-fold1", "cv-fold2", "cv-fold3", "mean", "sd"]
-    patients = rows["n_patients"].dropna()
-    assert patients.sum() == 15  # each is tested once
-    others = malaria(checkout, *series, "train.epochs=2", check=False)
+    assert "0 of 2 have run already" in first.stderr
+    assert "2 of 2 have run already" in again.stderr
+    rows = pd.read_csv(checkout.demo / "series/s.csv")
+    assert rows["experiment"].tolist() == ["s-seed1", "s-seed2", "mean", "sd"]
+    assert rows["accuracy"][:2].mean() == pytest.approx(rows["accuracy"][2], abs=1e-6)
+    others = malaria(checkout, *series, "train.epochs=3", check=False)
     assert others.returncode == 2
-    assert "cv-fold1 has run with other params or other code" in others.stderr
+    assert "s-seed1 has run with other params or other code" in others.stderr

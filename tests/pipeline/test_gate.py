@@ -80,11 +80,12 @@ def test_four_pull_requests_are_judged_as_they_deserve(
     base.run("git", "clone", "-q", "--bare", ".", str(bare))
 
     found = {}
-    for branch, values in {
+    changes: dict[str, dict[str, dict[str, Any]]] = {
         "equal": {"train": {"seed": 7}},
         "better": {"train": {"epochs": 9}},
         "worse": {"train": {"epochs": 1, "learning_rate": 1e-7}},
-    }.items():
+    }
+    for branch, values in changes.items():
         checkout = propose(base, tmp_path, branch)
         change(checkout, values)
         checkout.dvc("repro", "demo/dvc.yaml")
