@@ -95,7 +95,7 @@ def new_checkout(tmp_path_factory: pytest.TempPathFactory) -> NewCheckout:
             if source.is_file() and not file.startswith(("demo/reports", "demo/dvc.lock")):
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 copy.write_bytes(source.read_bytes())
-        shrink(checkout.demo / "params.yaml")
+        write_params(checkout.demo / "params.yaml", TINY)
         checkout.run("git", "init", "-q")
         checkout.commit("base")
         return checkout
@@ -103,11 +103,11 @@ def new_checkout(tmp_path_factory: pytest.TempPathFactory) -> NewCheckout:
     return make
 
 
-def shrink(path: Path) -> None:
-    """Write the tiny values into a params.yaml."""
+def write_params(path: Path, changes: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write values into a params.yaml, by section and key; mappings are merged."""
     yaml = YAML()
     params = yaml.load(path)
-    for section, values in TINY.items():
+    for section, values in changes.items():
         for key, value in values.items():
             if isinstance(value, dict):
                 params[section][key].update(value)

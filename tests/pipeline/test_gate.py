@@ -2,14 +2,12 @@
 
 import json
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ruamel.yaml import YAML
 
-from .conftest import Checkout, NewCheckout
+from .conftest import Checkout, NewCheckout, write_params
 
 # Patients enough to tell two models apart, and margins that a retraining of one keeps.
 ENOUGH: dict[str, dict[str, Any]] = {
@@ -17,20 +15,6 @@ ENOUGH: dict[str, dict[str, Any]] = {
     "train": {"epochs": 6},
 }
 MARGIN = 0.15
-
-
-def change(checkout: Checkout, values: Mapping[str, Mapping[str, Any]]) -> None:
-    """Write values into the demo's params.yaml."""
-    path = checkout.demo / "params.yaml"
-    yaml = YAML()
-    params = yaml.load(path)
-    for section, keys in values.items():
-        for key, value in keys.items():
-            if isinstance(value, dict):
-                params[section][key].update(value)
-            else:
-                params[section][key] = value
-    yaml.dump(params, path)
 
 
 def propose(origin: Checkout, folder: Path, branch: str) -> Checkout:
@@ -68,10 +52,11 @@ def test_four_pull_requests_are_judged_as_they_deserve(
     new_checkout: NewCheckout, tmp_path: Path
 ) -> None:
     base = new_checkout("gated")
-    change(base, ENOUGH)
+    write_params(base.demo / "params.yaml", ENOUGH)
     rules = {"margin": MARGIN, "floor": None}
-    change(
-        base, {"gate": {"metrics": {"sensitivity": rules, "specificity": rules, "roc_auc": rules}}}
+    write_params(
+        base.demo / "params.yaml",
+        {"gate": {"metrics": {"sensitivity": rules, "specificity": rules, "roc_auc": rules}}},
     )
     base.dvc("repro", "demo/dvc.yaml")
     base.commit("results of the demo")
@@ -87,7 +72,7 @@ def test_four_pull_requests_are_judged_as_they_deserve(
     }
     for branch, values in changes.items():
         checkout = propose(base, tmp_path, branch)
-        change(checkout, values)
+        write_params(checkout.demo / "params.yaml", values)
         checkout.dvc("repro", "demo/dvc.yaml")
         checkout.commit(branch)
         found[branch] = steps(checkout, bare, tmp_path, branch)
