@@ -90,6 +90,7 @@ def test_tables_follow_from_the_predictions_to_the_digit(
             assert round(row.estimate, 6) == metrics[row.split][row.metric]
 
 
+@pytest.mark.slow
 def test_an_external_set_stands_beside_the_splits(finished: Checkout, tmp_path: Path) -> None:
     checkout = finished.copy(tmp_path)
     before = read_predictions(finished.demo / "reports/predictions.csv")
