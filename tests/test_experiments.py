@@ -28,18 +28,28 @@ def add_experiment(root: Path, name: str, text: str = "", baseline: str = "a", a
         path = root / "pilot" / file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{file} of {text or name}\n")
+    keep_as_experiment(root, name, baseline, at)
+
+
+def keep_as_experiment(root: Path, name: str, baseline: str = "a", at: int = 0) -> None:
+    """Keep the files of the work tree as DVC keeps an experiment, out of its branch."""
     git(root, "add", "-A")
     git(root, "commit", "-q", "-m", name, date=f"@{1_700_000_000 + at} +0000")
     git(root, "update-ref", f"refs/exps/12/{baseline * 38}/{name}", "HEAD")
     git(root, "reset", "-q", "--hard", "HEAD~1")
 
 
+def start_repository(root: Path) -> None:
+    """Make a repository with one commit."""
+    git(root, "init", "-q")
+    (root / "a").touch()
+    git(root, "add", "-A")
+    git(root, "commit", "-q", "-m", "base")
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    git(tmp_path, "init", "-q")
-    (tmp_path / "a").touch()
-    git(tmp_path, "add", "-A")
-    git(tmp_path, "commit", "-q", "-m", "base")
+    start_repository(tmp_path)
     for name in ("cnn_se", "resnet18"):
         add_experiment(tmp_path, name)
     git(tmp_path, "update-ref", "refs/exps/exec/EXEC_HEAD", "HEAD")  # DVC's own

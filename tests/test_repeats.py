@@ -11,7 +11,7 @@ from malaria.errors import MalariaError
 from malaria.metrics import PREDICTION_COLUMNS
 from malaria.repeats import Repeat, folds_of, read_series, run_series, seeds_of, summarise
 from tests.conftest import REPO
-from tests.test_experiments import git
+from tests.test_experiments import keep_as_experiment, start_repository
 
 VALUES = {"n_cells": 2, "n_patients": 1, "threshold": 0.4}
 
@@ -28,18 +28,12 @@ def keep(root: Path, name: str, accuracy: float, probability: tuple[float, float
         for number, value in enumerate(probability)
     ]
     pd.DataFrame(rows, columns=PREDICTION_COLUMNS).to_csv(reports / "predictions.csv", index=False)
-    git(root, "add", "-A")
-    git(root, "commit", "-q", "-m", name)
-    git(root, "update-ref", f"refs/exps/12/{'a' * 38}/{name}", "HEAD")
-    git(root, "reset", "-q", "--hard", "HEAD~1")
+    keep_as_experiment(root, name)
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    git(tmp_path, "init", "-q")
-    (tmp_path / "a").touch()
-    git(tmp_path, "add", "-A")
-    git(tmp_path, "commit", "-q", "-m", "base")
+    start_repository(tmp_path)
     keep(tmp_path, "cv-fold10", 0.9, (0.1, 0.8))
     keep(tmp_path, "cv-fold2", 0.7, (0.3, 0.4))
     keep(tmp_path, "cv2-fold1", 0.1, (0.0, 0.0))
