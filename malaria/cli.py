@@ -183,11 +183,22 @@ def gate(
     pictures: Annotated[
         str | None, typer.Option(help="address below which the files of HEAD can be seen")
     ] = None,
-    mlflow_url: Annotated[str | None, typer.Option(help="address of the run in MLflow")] = None,
+    evaluate_base: Annotated[
+        bool,
+        typer.Option(
+            "--evaluate-base",
+            help="where the base was tested on other cells, try its model on the new ones "
+            "(model and data from DVC's cache)",
+        ),
+    ] = False,
 ) -> None:
-    """Tell whether committed results are worse than the base's; 1: they are, or not comparable."""
+    """Tell whether committed results are worse than the base's; 1: they are, or not comparable.
+
+    The comment links to the run in MLflow where $MLFLOW_TRACKING_URI is a server that has it.
+    """
     found = [
-        gate_folder(ROOT, folder, base, pictures, mlflow_url) for folder in predicted_folders(ROOT)
+        gate_folder(ROOT, folder, base, pictures, evaluate_base)
+        for folder in predicted_folders(ROOT)
     ]
     for each in found:
         typer.echo(f"{each.folder}: {each.judgement.outcome}")

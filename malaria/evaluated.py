@@ -46,6 +46,11 @@ class Evaluated:
         """The test set's digest."""
         return digest_of_test_set(self.cells)
 
+    def only(self, cell_ids: "pd.Series[str]") -> "Evaluated":
+        """Return the same model's predictions of these cells alone."""
+        chosen = self.cells["cell_id"].isin(cell_ids)
+        return Evaluated(self.cells[chosen].reset_index(drop=True), self.threshold)
+
 
 def digest_of_test_set(predictions: pd.DataFrame) -> str:
     """Return the SHA-256 of which cells are tested, of which patients and with which labels.

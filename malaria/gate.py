@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum, auto
 from typing import Any
@@ -17,6 +17,9 @@ from malaria.params.gate import BaselineReset, GateParams
 from malaria.splitting import patient_strata
 from malaria.subgroups import THIRDS
 from malaria.verdict import Judged, Verdict, breaks_floor, holm, judge_metric, overall
+
+# Base and head, tested on other cells: what the base's model says of the head's that it can judge.
+EvaluateBase = Callable[[Evaluated, Evaluated], Evaluated]
 
 
 @dataclass(frozen=True)
@@ -45,11 +48,18 @@ class Slice:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Head against one other model on the same test cells."""
+    """Head against one other model on the same test cells.
+
+    `overlap` is there where the other was tested on other cells and its model was evaluated anew:
+    on the head's, less those of patients that it knew.
+    """
 
     thresholds: tuple[float, float]
+    cells: int
+    patients: int
     metrics: dict[str, Judged]
     slices: list[Slice]
+    overlap: Overlap | None
 
 
 class Outcome(StrEnum):
@@ -113,6 +123,7 @@ def judge_files(
     reference: Files | None,
     params: GateParams,
     base_commit: str,
+    evaluate_base: EvaluateBase | None = None,
 ) -> Judgement:
     """Return the judgement on what the revisions have in Git; None has no predictions.
 
@@ -124,25 +135,34 @@ def judge_files(
         {name: read_evaluated(files, f"the {name}") for name, files in others.items() if files},
         params,
         base_commit,
+        evaluate_base,
     )
 
 
 def judge(
-    head: Evaluated, others: Mapping[str, Evaluated], params: GateParams, base_commit: str
+    head: Evaluated,
+    others: Mapping[str, Evaluated],
+    params: GateParams,
+    base_commit: str,
+    evaluate_base: EvaluateBase | None = None,
 ) -> Judgement:
     """Return the judgement on the head against the others: 'base' and, for drift, 'reference'.
 
     The base decides. The reference can only fail the gate: it is there for small losses that
-    add up over many merges. All p-values of losses are corrected together.
+    add up over many merges. All p-values of losses are corrected together. `evaluate_base` is
+    asked, where it is given, for what a base of other test cells says of the head's.
     Raises MalariaError where test patients of the base have vanished and none came in.
     """
     reset = params.baseline_reset
     if reset is not None and reset.commit != base_commit:
         reset = None
-    same = {name: other for name, other in others.items() if _same_cells(other, head)}
-    if reset is None and "base" in others and "base" not in same:
+    pairs = {name: (other, head) for name, other in others.items() if _same_cells(other, head)}
+    if reset is None and "base" in others and "base" not in pairs:
         _refuse_vanished(others["base"], head)
-    measured = {name: _measure(other, head, params) for name, other in same.items()}
+        if evaluate_base is not None:
+            anew = evaluate_base(others["base"], head)
+            pairs["base"] = anew, head.only(anew.cells["cell_id"])
+    measured = {name: _measure(*pair, params) for name, pair in pairs.items()}
     corrected = holm(
         {
             f"{name} {metric}": difference.p_loss()
@@ -153,6 +173,8 @@ def judge(
     against: dict[str, Comparison | Overlap] = {
         name: Comparison(
             (other.threshold, head.threshold),
+            len(pairs[name][1].cells),
+            pairs[name][1].cells["patient"].nunique(),
             {
                 metric: judge_metric(
                     difference,
@@ -162,9 +184,10 @@ def judge(
                 )
                 for metric, difference in measured[name].items()
             },
-            list(_slices(other, head, params)),
+            list(_slices(*pairs[name], params)),
+            None if _same_cells(other, head) else _overlap(other, head),
         )
-        if name in same
+        if name in pairs
         else _overlap(other, head)
         for name, other in others.items()
     }
@@ -213,8 +236,9 @@ def _decide(
     if isinstance(base, Overlap):
         return Outcome.NOT_COMPARABLE, [
             "the base was tested on other cells or labels, so a difference of the numbers would "
-            "say nothing of the models; evaluate the base's model on the new test split and "
-            "commit that first, or set gate.baseline_reset to the base's commit and the reason"
+            "say nothing of the models; where DVC's cache has the base's model and the data (uv "
+            "run dvc fetch --all-commits), `uv run malaria gate --evaluate-base` evaluates it on "
+            "the new test cells; else set gate.baseline_reset to the base's commit and the reason"
         ]
     verdict = overall(judged.verdict for judged in base.metrics.values())
     return Outcome(verdict.value), [
@@ -298,6 +322,9 @@ def _refuse_vanished(base: Evaluated, head: Evaluated) -> None:
 def _comparison_json(comparison: Comparison, level: float) -> dict[str, Any]:
     return {
         "thresholds": dict(zip(("other", "head"), comparison.thresholds, strict=True)),
+        "cells": comparison.cells,
+        "patients": comparison.patients,
+        "overlap": vars(comparison.overlap) if comparison.overlap else None,
         "metrics": {
             metric: {
                 **_difference_json(judged.difference, level),

@@ -1,18 +1,24 @@
 """The gate of a pipeline's folder: the work tree's results against those of the merge base."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-from ruamel.yaml import YAML
-
-from malaria.evaluated import Files
+from malaria.evaluated import Evaluated, Files
 from malaria.gate import Judgement, judge_files
 from malaria.gate_comment import comment
 from malaria.params.base import PARAMS, load, parse
 from malaria.params.gate import GateParams
 from malaria.pipeline import METRICS, PREDICTIONS
-from malaria.revisions import find_file, merge_base, params_diff, reference, uses_of_test_set
+from malaria.revisions import (
+    find_file,
+    find_yaml,
+    merge_base,
+    params_diff,
+    reference,
+    uses_of_test_set,
+)
+from malaria.run_address import run_address
 
 
 @dataclass(frozen=True)
@@ -29,13 +35,14 @@ def gate_folder(
     folder: str,
     base: str,
     pictures: str | None = None,
-    mlflow_url: str | None = None,
+    evaluate_base: bool = False,
 ) -> Gating:
     """Return what the gate says of a folder with predictions, seen from the root.
 
     Its work tree is compared with the commit where HEAD parted from `base` and with the tag
-    gate-reference, where there is one. `pictures` and `mlflow_url` are for the comment. Raises
-    MalariaError for what cannot be read or compared.
+    gate-reference, where there is one; with `evaluate_base` also where the base was tested on
+    other cells. `pictures` is for the comment. Raises MalariaError for what cannot be read or
+    compared.
     """
     commit = merge_base(root, base)
     tagged = reference(root)
@@ -45,6 +52,7 @@ def gate_folder(
         _files_at(root, tagged, folder) if tagged else None,
         gate_params(root, folder, commit),
         commit,
+        partial(_evaluate_base, root, folder, commit) if evaluate_base else None,
     )
     said = comment(
         judgement,
@@ -52,7 +60,7 @@ def gate_folder(
         params_diff(root, folder, commit),
         uses_of_test_set(root, commit, folder, judgement.fingerprint),
         pictures,
-        mlflow_url,
+        run_address(root, folder),
     )
     return Gating(folder, judgement, said)
 
@@ -65,12 +73,19 @@ def gate_params(root: Path, folder: str, commit: str) -> GateParams:
     """
     path = root / folder / PARAMS
     ours = load(GateParams, path)
-    content = find_file(root, commit, f"{folder}/{PARAMS}")
-    theirs: dict[str, Any] = YAML(typ="safe", pure=True).load(content) if content else {}
+    theirs = find_yaml(root, commit, f"{folder}/{PARAMS}") or {}
     if GateParams.section not in theirs:
         return ours
     rules = parse(GateParams, theirs[GateParams.section], path)
     return rules.model_copy(update={"baseline_reset": ours.baseline_reset})
+
+
+def _evaluate_base(
+    root: Path, folder: str, commit: str, base: Evaluated, head: Evaluated
+) -> Evaluated:
+    from malaria.base_model import evaluate_base  # here, because Keras takes seconds to import
+
+    return evaluate_base(root, folder, commit, base, head)
 
 
 def _files_at(root: Path, commit: str, folder: str) -> Files | None:

@@ -96,9 +96,12 @@ def identity_of_lock(folder: Path, repo: str) -> str:
 
 def locked_hashes(folder: Path) -> dict[str, str]:
     """Return the md5 of every output that `folder`/dvc.lock records, by its path there."""
-    if not (folder / LOCK).exists():
-        return {}
-    stages = read_yaml(folder / LOCK).get("stages", {})
+    return hashes_in(read_yaml(folder / LOCK)) if (folder / LOCK).exists() else {}
+
+
+def hashes_in(lock: Mapping[str, Any]) -> dict[str, str]:
+    """Return the md5 of every output that the content of a dvc.lock records, by its path there."""
+    stages = lock.get("stages", {})
     return {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", [])}
 
 

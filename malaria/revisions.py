@@ -14,6 +14,7 @@ from ruamel.yaml.error import YAMLError
 from malaria.errors import MalariaError
 from malaria.evaluated import digest_of_test_set
 from malaria.metrics import PREDICTION_COLUMNS, read_predictions
+from malaria.params.base import PARAMS
 from malaria.params.study import flatten
 from malaria.pipeline import PIPELINES, PREDICTIONS
 
@@ -96,6 +97,28 @@ def find_file(root: Path, revision: str, path: str) -> bytes | None:
     return None if blob is None else run_git(root, "cat-file", "blob", blob)
 
 
+def find_yaml(root: Path, revision: str | None, path: str) -> dict[str, Any] | None:
+    """Return the mapping in a YAML file at a revision, None where there is no such file.
+
+    Of no revision it is that of the work tree. Raises MalariaError for any other content.
+    """
+    if revision is None:
+        content = (root / path).read_bytes() if (root / path).is_file() else None
+    else:
+        content = find_file(root, revision, path)
+    if content is None:
+        return None
+    try:
+        found = YAML(typ="safe", pure=True).load(content)
+    except (YAMLError, UnicodeDecodeError):
+        found = None
+    if not isinstance(found, dict):
+        raise MalariaError(
+            f"{path} at {revision or 'the work tree'} is no mapping in YAML; mend it."
+        )
+    return found
+
+
 def commits_of(root: Path, ref: str, path: str) -> list[Commit]:
     """Return the commits on the first-parent history of `ref` that changed a file, newest first.
 
@@ -170,18 +193,8 @@ def _test_set_in(root: Path, blob: str) -> str | None:
 
 def _params_at(root: Path, folder: str, revision: str | None) -> dict[str, str]:
     """Return each value of params.yaml as JSON by its dotted key; of no file: none."""
-    path = f"{folder}/params.yaml"
-    if revision is None:
-        content = (root / path).read_bytes() if (root / path).is_file() else b"{}"
-    else:
-        content = find_file(root, revision, path) or b"{}"
-    try:
-        params: dict[str, Any] = YAML(typ="safe", pure=True).load(content)
-        return {key: json.dumps(value, default=str) for key, value in flatten(params).items()}
-    except (YAMLError, AttributeError):
-        raise MalariaError(
-            f"{path} at {revision or 'the work tree'} is no mapping in YAML; mend it."
-        ) from None
+    params = find_yaml(root, revision, f"{folder}/{PARAMS}") or {}
+    return {key: json.dumps(value, default=str) for key, value in flatten(params).items()}
 
 
 def _git(root: Path, *arguments: str) -> "subprocess.CompletedProcess[bytes]":

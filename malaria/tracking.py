@@ -144,7 +144,9 @@ class StageRun:
     def _open(self) -> None:
         context = self.context
         self._client, experiment_id = open_store(context.root, context.experiment)
-        self._parent_id = self._find_parent(experiment_id) or self._make_parent(experiment_id)
+        self._parent_id = find_row(
+            self._client, experiment_id, context.identity
+        ) or self._make_parent(experiment_id)
         self._client.update_run(self._parent_id, status="RUNNING")
         tags = self._common_tags() | {
             STAGE: context.stage,
@@ -173,15 +175,6 @@ class StageRun:
         self._run_id = run_id
         self._last_epoch = int(run.data.metrics.get("epoch", 0))
         return True
-
-    def _find_parent(self, experiment_id: str) -> str | None:
-        found = self._client.search_runs(
-            [experiment_id],
-            f"tags.`{IDENTITY}` = '{self.context.identity}'"
-            f" and tags.`{STAGE}` = '{EXPERIMENT_ROW}'",
-            max_results=1,
-        )
-        return str(found[0].info.run_id) if found else None
 
     def _make_parent(self, experiment_id: str) -> str:
         tags = self._common_tags() | {STAGE: EXPERIMENT_ROW, "mlflow.source.name": "dvc.yaml"}
@@ -238,6 +231,30 @@ class StageRun:
 def tracking_uri(root: Path) -> str:
     """Return MLFLOW_TRACKING_URI, or the sqlite store at the repository's root."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root / 'mlflow.db'}"
+
+
+def find_row(client: MlflowClient, experiment_id: str, identity: str) -> str | None:
+    """Return the id of the parent run, the experiment's row in the UI, None where there is none."""
+    found = client.search_runs(
+        [experiment_id],
+        f"tags.`{IDENTITY}` = '{identity}' and tags.`{STAGE}` = '{EXPERIMENT_ROW}'",
+        max_results=1,
+    )
+    return str(found[0].info.run_id) if found else None
+
+
+def find_address(uri: str, experiment: str, identity: str) -> str | None:
+    """Return the web address of an experiment's row on a server, None where it has no such row.
+
+    Makes nothing there. Raises whatever MLflow's client does.
+    """
+    client = MlflowClient(uri)
+    known = client.get_experiment_by_name(experiment)
+    row = find_row(client, known.experiment_id, identity) if known else None
+    if known is None or row is None:
+        return None
+    place = CREDENTIALS.sub("//", uri.rstrip("/"))
+    return f"{place}/#/experiments/{known.experiment_id}/runs/{row}"
 
 
 def open_store(root: Path, experiment: str) -> tuple[MlflowClient, str]:

@@ -121,6 +121,30 @@ def test_a_reset_shows_the_comparison_that_it_overrules() -> None:
     assert isinstance(found.against["base"], Comparison)
 
 
+def test_a_base_of_other_cells_is_compared_where_its_model_is_evaluated_anew() -> None:
+    base = cells()
+    base.loc[base["patient"] == "C1", "split"] = "val"
+    base.loc[base["patient"] == "C23", "split"] = "test"
+    asked = []
+
+    def evaluate_base(theirs: Evaluated, ours: Evaluated) -> Evaluated:
+        asked.append((theirs.fingerprint, ours.fingerprint))
+        new = cells()
+        return evaluated(new[new["patient"] != "C1"])
+
+    others = {"base": evaluated(base)}
+    head = evaluated(cells(loss=1.5))
+    found = judge(head, others, PARAMS, BASE, evaluate_base)
+    assert asked == [(others["base"].fingerprint, head.fingerprint)]
+    compared = found.against["base"]
+    assert isinstance(compared, Comparison)
+    assert (compared.cells, compared.patients) == (760, 19)
+    assert compared.overlap == Overlap(760, 0, 40, 40, 20, 20, 19)
+    assert found.outcome == Outcome.FAIL
+    assert judge(head, {"base": head}, PARAMS, BASE, evaluate_base).outcome == Outcome.PASS
+    assert len(asked) == 1  # of the same cells there is nothing to evaluate
+
+
 def test_without_a_base_it_is_the_first_run() -> None:
     found = judged(cells(), None)
     assert (found.outcome, found.exit_code, found.against) == (Outcome.FIRST_RUN, 0, {})

@@ -53,6 +53,17 @@ def test_what_is_not_comparable_has_counts_and_no_difference() -> None:
     assert "| sensitivity | 0.9" in text
 
 
+def test_a_base_that_was_evaluated_anew_is_told() -> None:
+    anew = cells()
+    anew = anew[anew["patient"] != "C1"]
+    others = {"base": evaluated(cells(12))}
+    judgement = judge(evaluated(cells()), others, PARAMS, BASE, lambda *_: evaluated(anew))
+    text = comment(judgement, "pilot")
+    assert "## PASS" in text
+    assert "The base was tested on other cells (320 in both test splits)" in text
+    assert "the 760 test cells here of 19 patients that it was neither trained nor chosen" in text
+
+
 def test_a_first_run_shows_the_heads_own_numbers() -> None:
     text = comment(judged(cells(), None), "pilot")
     assert "## FIRST RUN: there is no base to compare with" in text

@@ -1,6 +1,7 @@
 """The workflow's own steps on pull requests: a base in a bare repository, and four branches."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -29,29 +30,23 @@ def steps(checkout: Checkout, bare: Path, folder: Path, branch: str) -> tuple[in
     checkout.run("git", "push", "-q", str(bare), branch)
     clone = Checkout(folder / f"{branch}-ci", checkout.env)
     checkout.run("git", "clone", "-q", "--branch", branch, str(bare), str(clone.root))
-    codes = [
-        clone.run(sys.executable, "-m", "malaria.cli", *command, check=False).returncode
-        for command in (
-            ("lock-check", "demo"),
-            (
-                "gate",
-                "--base",
-                "origin/main",
-                "--comment",
-                "gate-comment.md",
-                "--json",
-                "gate.json",
-            ),
-        )
-    ]
-    return codes[0], codes[1], clone
+    # The environment of the tests, with the clone's own library.
+    here = {"UV_NO_SYNC": "1", "UV_PROJECT_ENVIRONMENT": sys.prefix, "PYTHONPATH": str(clone.root)}
+    lock, gate = (
+        clone.run("bash", ".ci/run", step, check=False, **here, GATE_BASE="origin/main").returncode
+        for step in ("lock", "gate")
+    )
+    return lock, gate, clone
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(shutil.which("uv") is None, reason="uv is not installed")
 def test_four_pull_requests_are_judged_as_they_deserve(
     new_checkout: NewCheckout, tmp_path: Path
 ) -> None:
     base = new_checkout("gated")
+    shutil.rmtree(base.root / "pilot/reports")  # the demo's results alone are judged
+    (base.root / "pilot/dvc.lock").unlink()
     write_params(base.demo / "params.yaml", ENOUGH)
     rules = {"margin": MARGIN, "floor": None}
     write_params(

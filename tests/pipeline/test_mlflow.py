@@ -15,6 +15,8 @@ from mlflow.entities import Run
 from malaria.params.base import read_yaml
 from malaria.params.study import flatten, load_study
 from malaria.pipeline import identity_of_lock
+from malaria.run_address import run_address
+from malaria.tracking import find_address
 from tests.test_house import STAGES
 
 from .conftest import Checkout
@@ -58,6 +60,32 @@ def test_the_parents_row_is_the_experiment(finished: Checkout) -> None:
     assert row.params == logged
     metrics = flatten(json.loads((finished.demo / "reports/metrics.json").read_text()))
     assert row.metrics == pytest.approx(metrics)
+
+
+def test_the_row_is_found_by_the_lock(finished: Checkout) -> None:
+    client, runs = runs_of(finished)
+    identity = identity_of_lock(finished.demo, "..")
+    known = client.get_experiment_by_name("malaria-demo").experiment_id
+    uri = f"sqlite:///{finished.root / 'mlflow.db'}"
+    address = find_address(uri, "malaria-demo", identity)
+    place = f"/#/experiments/{known}/runs/{runs['experiment'].info.run_id}"
+    assert address is not None
+    assert address.endswith(place)
+    assert find_address(uri, "malaria-demo", "0" * 64) is None
+    assert find_address(uri, "nothing", identity) is None
+
+
+def test_a_server_that_is_away_costs_the_link_alone(
+    finished: Checkout, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@127.0.0.1:9")
+    assert run_address(finished.root, "demo") is None
+    told = capsys.readouterr().err
+    assert told.startswith("gate: no link to MLflow, as it did not answer (")
+    assert "secret" not in told
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{finished.root / 'mlflow.db'}")
+    assert run_address(finished.root, "demo") is None  # a file is no address
+    assert capsys.readouterr().err == ""
 
 
 def test_hashes_are_those_of_the_lock(finished: Checkout) -> None:
