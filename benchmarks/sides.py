@@ -3,30 +3,11 @@
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
-
 ROOT = Path(__file__).resolve().parents[1]
-
-
-class EpochTimer(keras.callbacks.Callback):
-    """Seconds of each epoch, without what Keras does before and after."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seconds: list[float] = []
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Start the clock."""
-        self._start = time.perf_counter()
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Stop the clock; the metrics in `logs` have waited for the device."""
-        self.seconds.append(time.perf_counter() - self._start)
 
 
 def run_side(module: str, options: Mapping[str, object]) -> dict[str, Any]:

@@ -28,13 +28,13 @@ def propose(origin: Checkout, folder: Path, branch: str) -> Checkout:
 def steps(checkout: Checkout, bare: Path, folder: Path, branch: str) -> tuple[int, int, Checkout]:
     """Push the branch and run the workflow's steps in a fresh clone, without data; their codes."""
     checkout.run("git", "push", "-q", str(bare), branch)
-    clone = Checkout(folder / f"{branch}-ci", checkout.env)
-    checkout.run("git", "clone", "-q", "--branch", branch, str(bare), str(clone.root))
+    root = folder / f"{branch}-ci"
+    checkout.run("git", "clone", "-q", "--branch", branch, str(bare), str(root))
     # The environment of the tests, with the clone's own library.
-    here = {"UV_NO_SYNC": "1", "UV_PROJECT_ENVIRONMENT": sys.prefix, "PYTHONPATH": str(clone.root)}
+    here = {"UV_NO_SYNC": "1", "UV_PROJECT_ENVIRONMENT": sys.prefix, "PYTHONPATH": str(root)}
+    clone = Checkout(root, {**checkout.env, **here, "GATE_BASE": "origin/main"})
     lock, gate = (
-        clone.run("bash", ".ci/run", step, check=False, **here, GATE_BASE="origin/main").returncode
-        for step in ("lock", "gate")
+        clone.run("bash", ".ci/run", step, check=False).returncode for step in ("lock", "gate")
     )
     return lock, gate, clone
 
