@@ -4,138 +4,44 @@ import itertools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
 import typer
-from scipy.optimize import brentq
-from scipy.special import expit, logit
-from scipy.stats import norm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's library
 
+from benchmarks.gate_population import (
+    Disagreement,
+    Population,
+    Shift,
+    draw_patients,
+    fitted,
+    read_runs,
+)
+from benchmarks.gate_runs import EQUAL, RUNS
 from benchmarks.report import publish, table
-from malaria.evaluated import Files, read_evaluated
-from malaria.gate import judge
-from malaria.gate_comment import comment
-from malaria.intervals import effective_units
-from malaria.metrics import DIGITS, read_predictions
+from malaria.metrics import compute_metrics
 from malaria.paired import PAIRED, PairedDifference, paired_differences
 from malaria.params.base import load
 from malaria.params.gate import GateParams
-from malaria.repeats import read_series
 from malaria.verdict import Verdict, holm, judge_metric, overall
 
 ROOT = Path(__file__).resolve().parents[1]
 SECTION = "gate"
 THRESHOLD = 0.5  # margins are logits less the run's own threshold, so it is that of all runs
-NEAR = 3.0  # logits; farther from the threshold hardly any cell changes its call
-BINS = 2000  # of the distances between parasitized and uninfected cells
-FEW_CELLS = 5  # of a patient, too few to tell what the patient itself adds
 LOSSES = (0.01, 0.02, 0.04)
 PASSED, FAILED = 0.8, 0.05  # the claim: at least, and at most, of retrained equal models
 STEP = 0.005  # margins are rounded up to it
-Shift = tuple[float, float]  # of the margins of parasitized and of uninfected cells
 Measured = dict[str, PairedDifference]
 
 
-class Disagreement(NamedTuple):
-    """How far runs of one recipe lie from their common margins: standard deviations, in logits.
-
-    Of all cells of a class, of a patient's cells of a class, and of each cell.
-    """
-
-    run: float
-    patient: float
-    cell: float
-
-
-Disagreements = dict[int, Disagreement]  # of uninfected (0) and of parasitized (1) cells
-# As fitted to two trainings of vgg19_frozen on the pilot, but for half of the run's part, as their
-# code differed too; until there is a series of seeds.
-ASSUMED = {0: Disagreement(0.2, 0.3, 0.8), 1: Disagreement(0.15, 0.1, 0.8)}
-
-
-class Population:
-    """Patients to draw test splits from, and what the metrics of endlessly many of them are."""
-
-    def __init__(self, cells: pd.DataFrame, disagreements: Disagreements) -> None:
-        """`cells` has the columns patient, label and margin."""
-        self.disagreements = disagreements
-        self._spread = {
-            label: float(np.hypot(of.patient, of.cell)) for label, of in disagreements.items()
-        }
-        self._patients = [
-            (rows["label"].to_numpy(), rows["margin"].to_numpy())
-            for _, rows in cells.groupby("patient")
-        ]
-        self._margins = {
-            label: cells.loc[cells["label"] == label, "margin"].to_numpy() for label in (0, 1)
-        }
-        distances = np.subtract.outer(self._margins[1], self._margins[0])
-        self._pairs, edges = np.histogram(distances, BINS)
-        self._distance = (edges[1:] + edges[:-1]) / 2
-
-    def __len__(self) -> int:
-        return len(self._patients)
-
-    def truth(self, shift: Shift) -> dict[str, float]:
-        """Return each metric of a run whose margins are moved by `shift`."""
-        spread = self._spread
-        ordered = norm.cdf((self._distance + shift[0] - shift[1]) / np.hypot(spread[0], spread[1]))
-        return {
-            "sensitivity": float(norm.cdf((self._margins[1] + shift[0]) / spread[1]).mean()),
-            "specificity": float(norm.cdf(-(self._margins[0] + shift[1]) / spread[0]).mean()),
-            "roc_auc": float(np.average(ordered, weights=self._pairs)),
-        }
-
-    def shift_for(self, metric: str, loss: float) -> Shift:
-        """Return the shift that costs so much of a metric."""
-        wanted = self.truth((0, 0))[metric] - loss
-
-        def shift(by: float) -> Shift:
-            return (0, by) if metric == "specificity" else (-by, 0)
-
-        return shift(brentq(lambda by: self.truth(shift(by))[metric] - wanted, 0, 8))
-
-    def draw(
-        self, patients: int, shifts: Sequence[Shift], rng: np.random.Generator
-    ) -> list[pd.DataFrame]:
-        """Return the predictions of a run of each shift for the same so many patients."""
-        drawn = [self._patients[at] for at in rng.integers(len(self), size=patients)]
-        label, margin = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
-        patient = np.repeat(np.arange(patients), [len(labels) for labels, _ in drawn])
-        scales = np.array([self.disagreements[0], self.disagreements[1]])
-        runs = []
-        for shift in shifts:
-            own = rng.normal(size=(2, patients))[label, patient] * scales[label, 1]
-            cell = rng.normal(size=len(label)) * scales[label, 2]
-            moved = margin + np.where(label == 1, *shift) + own + cell
-            runs.append(
-                pd.DataFrame(
-                    {
-                        "patient": patient,
-                        "label": label,
-                        "logit": moved,
-                        "probability": expit(moved),
-                    }
-                )
-            )
-        return runs
-
-
 def main(
-    cells: Annotated[Path, typer.Option(help="whose patients are drawn")] = ROOT
-    / "pilot/reports/predictions.csv",
-    series: Annotated[str, typer.Option(help="of `malaria repeat --seeds`: fitted, judged")] = "",
-    folder: Annotated[str, typer.Option(help="the pipeline that the series ran")] = "pilot",
-    pair: Annotated[
-        tuple[Path, Path] | None, typer.Option(help="two predictions.csv: judge them, no more")
-    ] = None,
+    runs_file: Annotated[Path, typer.Option("--runs", help="written by gate_runs.py")] = RUNS,
     params_file: Annotated[Path, typer.Option("--params", help="whose margins")] = ROOT
     / "params.yaml",
-    patients: Annotated[str, typer.Option(help="numbers of test patients")] = "24,50,120,200",
+    patients: Annotated[str, typer.Option(help="numbers of test patients")] = "20,50,120",
     claim_at: Annotated[int, typer.Option(help="of these, the one of the claim")] = 50,
     simulations: Annotated[int, typer.Option(help="of each row")] = 40,
     replicates: Annotated[int, typer.Option(help="of the bootstrap")] = 400,
@@ -143,101 +49,97 @@ def main(
 ) -> None:
     """Measure bounds, margins and power of the gate, with the margins of a params.yaml."""
     params = load(GateParams, params_file)
-    if pair is not None:
-        base, head = (
-            read_evaluated(
-                Files(path.read_bytes(), path.with_name("metrics.json").read_bytes()), str(path)
-            )
-            for path in pair
-        )
-        print(comment(judge(head, {"base": base}, params, ""), folder))
-        return
-    parts = []
-    if series:
-        runs = [from_threshold(run) for run in read_series(ROOT, folder, series).values()]
-        common = runs[0].assign(margin=np.mean([run["margin"] for run in runs], axis=0))
-        population = Population(common, fitted(runs))
-        parts.append(real_pairs(runs, series, params))
-    else:
-        population = Population(one_run(cells), ASSUMED)
+    runs = read_runs(runs_file)
+    alike = {name: run for name, run in runs.items() if name.startswith(f"{EQUAL}-seed")}
+    common = next(iter(alike.values()))
+    common = common.assign(margin=np.mean([run["margin"] for run in alike.values()], axis=0))
+    population = Population(common, fitted(list(alike.values())))
     numbers = [int(number) for number in patients.split(",")]
     equal = {number: retrained(population, number, simulations, replicates) for number in numbers}
-    parts += [
-        f"{simulations:,} simulations a row, {replicates} resamples each; patients are drawn from "
-        f"{len(population)} real ones. Standard deviations of a run, a patient's and a cell's "
-        f"logits, {f'fitted to the series {series}' if series else 'assumed'}: "
-        f"{_described(population.disagreements[1])} (parasitized), "
-        f"{_described(population.disagreements[0])} (uninfected).",
-        bounds_table(equal, params),
-        power_table(population, equal, params, simulations, replicates),
-        *([claim(equal[claim_at], claim_at, params)] if claim_at in equal else []),
+    publish(
+        SECTION,
+        "\n\n".join(
+            [
+                pairs_table(list(alike.values()), params),
+                runs_table(runs, alike, numbers, params, simulations, replicates),
+                f"From here on simulated, {simulations:,} times a row with {replicates} resamples: "
+                f"patients are drawn from the {len(population)}, and runs disagree as the "
+                f"{len(alike)} do. Standard deviations of a run's, a patient's, a cell's logits: "
+                f"{_described(population.disagreements[1])} (parasitized), "
+                f"{_described(population.disagreements[0])} (uninfected).",
+                bounds_table(equal, params),
+                power_table(population, equal, params, simulations, replicates),
+                *([claim(equal[claim_at], claim_at, params)] if claim_at in equal else []),
+            ]
+        ),
+        ["numpy", "pandas", "scipy"],
+        write,
+    )
+
+
+def pairs_table(alike: Sequence[pd.DataFrame], params: GateParams) -> str:
+    """Return the verdicts on all ordered pairs of equal runs, on their own test patients."""
+    measured = [
+        _measure([base, head], params.replicates, params.seed)
+        for base, head in itertools.permutations(alike, 2)
     ]
-    publish(SECTION, "\n\n".join(parts), ["numpy", "pandas", "scipy"], write)
+    rows = [
+        [
+            metric,
+            f"{np.mean([one[metric].base for one in measured]):.3f}",
+            f"{np.std([one[metric].difference for one in measured]):.4f}",
+            f"{np.mean([one[metric].error for one in measured]):.4f}",
+        ]
+        for metric in PAIRED
+    ]
+    shares = ", ".join(
+        f"{verdict.upper()} {share}"
+        for verdict, share in zip(Verdict, _shares(measured, params), strict=True)
+    )
+    header = ["metric", "mean", "sd of the differences", "mean standard error by patients"]
+    return (
+        f"{len(alike)} real trainings of one recipe that differ in their seed, "
+        f"{len(measured)} ordered pairs on {alike[0]['patient'].nunique()} real test patients: "
+        f"{shares}.\n\n" + table(header, rows)
+    )
 
 
-def one_run(path: Path) -> pd.DataFrame:
-    """Return the cells of predictions.csv with their margins, from metrics.json beside it."""
-    rows = read_predictions(path)
-    content = Files(path.read_bytes(), path.with_name("metrics.json").read_bytes())
-    threshold = read_evaluated(content, str(path)).threshold
-    return rows.assign(margin=rows["logit"] - logit(threshold))
-
-
-def from_threshold(run: pd.DataFrame) -> pd.DataFrame:
-    """Return a run of a series with the margins from its threshold, as `read_series` tells it.
-
-    Sorted by cell; the lowest probability that was called stands for the threshold.
-    """
-    called = run.loc[run["called"], "probability"]
-    threshold = run["probability"].max() + 10**-DIGITS if called.empty else called.min()
-    margin = run["logit"] - logit(threshold)
-    moved = run.assign(margin=margin, logit=margin, probability=expit(margin))
-    return moved.sort_values("cell_id", ignore_index=True)
-
-
-def fitted(runs: Sequence[pd.DataFrame]) -> Disagreements:
-    """Return the disagreement of runs, over all pairs.
-
-    Its size is that with which as many cells are called differently as are: given the mean m of
-    two runs' margins, these differ in sign with probability 2 Phi(-sqrt(2) |m| / size). Its
-    parts share it as the variances do, by moments, of cells NEAR the threshold.
-    """
-    pairs = list(itertools.combinations(runs, 2))
-    found = {}
-    for label in (0, 1):
-        parts, middles, differ = [], [], []
-        for one, other in pairs:
-            chosen = one["label"] == label
-            before, after = one.loc[chosen, "margin"], other.loc[chosen, "margin"]
-            middles.append(np.abs(before + after) / 2)
-            differ.append((before >= 0) != (after >= 0))
-            near = middles[-1] <= NEAR
-            parts.append(_variances((after - before)[near], one.loc[chosen, "patient"][near]))
-        share, distance = float(np.mean(differ)), np.concatenate(middles)
-        size = _size(distance, share)
-        variances = np.mean(parts, axis=0).clip(min=0)
-        found[label] = Disagreement(*(size * np.sqrt(variances / variances.sum())).tolist())
-    return found
-
-
-def _size(distance: np.ndarray, share: float) -> float:
-    """Return the standard deviation at which such a share of the cells is called differently."""
-
-    def differing(size: float) -> float:
-        return float(2 * norm.cdf(-np.sqrt(2) * distance / size).mean())
-
-    return float(brentq(lambda size: differing(size) - share, 1e-3, 100))
-
-
-def _variances(moved: pd.Series, patient: pd.Series) -> tuple[float, float, float]:
-    """Return what the run, the patient and the cell add to the variance of a difference."""
-    by_patient = moved.groupby(patient)
-    sizes = by_patient.size()
-    cell = (moved - by_patient.transform("mean")).pow(2).sum() / (len(moved) - len(sizes))
-    many = sizes >= FEW_CELLS
-    own = max(by_patient.mean()[many].var() - cell * (1 / sizes[many]).mean(), 0)
-    by_chance = own / effective_units(sizes.to_numpy()) + cell / len(moved)
-    return moved.mean() ** 2 - by_chance, own, cell
+def runs_table(
+    runs: dict[str, pd.DataFrame],
+    alike: dict[str, pd.DataFrame],
+    numbers: Sequence[int],
+    params: GateParams,
+    simulations: int,
+    replicates: int,
+) -> str:
+    """Return how often real runs pass and fail against the equal ones, on patients drawn anew."""
+    means = {metric: np.mean([_values(run)[metric] for run in alike.values()]) for metric in PAIRED}
+    rows: list[list[object]] = []
+    for name in [EQUAL, *sorted(set(runs) - set(alike))]:
+        heads = list(alike) if name == EQUAL else [name]
+        losses = [
+            np.mean([means[metric] - _values(runs[head])[metric] for head in heads])
+            for metric in PAIRED
+        ]
+        row: list[object] = [name, *(f"{round(100 * loss, 1) + 0:.1f}" for loss in losses)]
+        for number in numbers:
+            rng = np.random.default_rng(number)
+            measured = []
+            for seed in range(simulations):
+                head = heads[rng.integers(len(heads))]
+                base = rng.choice([one for one in alike if one != head])
+                drawn = draw_patients([alike[base], runs[head]], number, rng)
+                measured.append(_measure(drawn, replicates, seed))
+            row += _shares(measured, params)[:2]
+        rows.append(row)
+        print(row, file=sys.stderr, flush=True)
+    header = ["run", *(f"{metric}, points lost" for metric in PAIRED)]
+    header += [f"{number}: {verdict}" for number in numbers for verdict in ("PASS", "FAIL")]
+    return (
+        f"The same and the spoilt runs against an equal one, on so many patients drawn from the "
+        f"real ones ({simulations} draws, {replicates} resamples; the rest is INCONCLUSIVE):\n\n"
+        + table(header, sorted(rows, key=lambda row: (row[0] != EQUAL, str(row[0]))))
+    )
 
 
 def retrained(
@@ -366,33 +268,12 @@ def claim(
     )
 
 
-def real_pairs(runs: Sequence[pd.DataFrame], series: str, params: GateParams) -> str:
-    """Return the verdicts on all ordered pairs of a series, on its own test patients."""
-    measured = [
-        _measure([base, head], params.replicates, params.seed)
-        for base, head in itertools.permutations(runs, 2)
-    ]
-    rows = [
-        [
-            metric,
-            f"{np.std([one[metric].difference for one in measured]):.4f}",
-            f"{np.mean([one[metric].error for one in measured]):.4f}",
-        ]
-        for metric in PAIRED
-    ]
-    shares = ", ".join(
-        f"{verdict.upper()} {share}"
-        for verdict, share in zip(Verdict, _shares(measured, params), strict=True)
-    )
-    return (
-        f"The {len(measured)} ordered pairs of the {len(runs)} runs of `{series}`, on "
-        f"{runs[0]['patient'].nunique()} test patients: {shares}.\n\n"
-        + table(["metric", "sd of the differences", "mean standard error"], rows)
-    )
-
-
 def _described(disagreement: Disagreement) -> str:
     return ", ".join(f"{part:.2f}" for part in disagreement)
+
+
+def _values(run: pd.DataFrame) -> dict[str, float]:
+    return compute_metrics(run.assign(split="test"), THRESHOLD)
 
 
 def _measure(pair: Sequence[pd.DataFrame], replicates: int, seed: int) -> Measured:

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from malaria.archive import list_cells, open_archive
-from malaria.cached import find_cached
+from malaria.cached import cache_folder, cached_path
 from malaria.cells import read_cells
 from malaria.errors import MalariaError
 from malaria.evaluated import Evaluated
@@ -38,10 +38,11 @@ def evaluate_base(
     for what is not in the cache or does not belong together, and where no patient is left.
     """
     theirs, ours = (_locked(root, at, f"{folder}/{LOCK}") for at in (commit, None))
+    cache = cache_folder(root)
     split, model, source = (
-        read_cells(_cached(root, theirs, CELLS, "the base's")),
-        _cached(root, theirs, MODEL, "the base's"),
-        _cached(root, ours, ZIP, "the pull request's"),
+        read_cells(_cached(cache, theirs, CELLS, "the base's")),
+        _cached(cache, theirs, MODEL, "the base's"),
+        _cached(cache, ours, ZIP, "the pull request's"),
     )
     known = split.loc[split["split"] != TEST, "patient"]
     cells = head.cells[~head.cells["patient"].isin(known)].reset_index(drop=True)
@@ -75,11 +76,11 @@ def _logits(model: Path, source: Path, cell_ids: list[str], scratch: Path) -> np
     return predictor(loaded)(np.load(images, mmap_mode="r"), np.arange(len(cell_ids)))
 
 
-def _cached(root: Path, locked: Mapping[str, str], path: str, whose: str) -> Path:
+def _cached(cache: Path, locked: Mapping[str, str], path: str, whose: str) -> Path:
     if path not in locked:
         raise MalariaError(f"{whose} {LOCK} names no {path}; run `uv run dvc repro` there.")
-    found = find_cached(root, locked[path])
-    if found is None:
+    found = cached_path(cache, locked[path])
+    if not found.is_file():
         raise MalariaError(
             f"{whose} {path} (MD5 {locked[path]}) is not in DVC's cache; fetch it with `uv run dvc "
             "fetch --all-commits`, or set gate.baseline_reset to the base's commit and the reason."

@@ -1,22 +1,32 @@
 """Files in DVC's cache, found by their MD5."""
 
+import subprocess
+import sys
 from pathlib import Path
-
-from dvc.exceptions import DvcException
-from dvc.repo import Repo
 
 from malaria.errors import MalariaError
 
 
-def find_cached(root: Path, md5: str) -> Path | None:
-    """Return the file with this MD5 in the cache of the repository, None where it has none.
+def cached_path(cache: Path, md5: str) -> Path:
+    """Return where the file with this MD5 lies in the cache, if it is there; it has no suffix."""
+    return cache / "files/md5" / md5[:2] / md5[2:]
 
-    Wherever DVC's settings say that the cache is; no remote is asked. Raises MalariaError where
-    DVC cannot read its settings.
+
+def cache_folder(root: Path) -> Path:
+    """Return the folder of DVC's cache, wherever its settings have it.
+
+    Raises MalariaError where DVC cannot tell.
     """
-    try:
-        with Repo(root) as repo:
-            path = Path(repo.cache.local.oid_to_path(md5))
-    except DvcException as error:
-        raise MalariaError(f"DVC cannot open its cache ({error}); mend .dvc/config.") from None
-    return path if path.is_file() else None
+    asked = subprocess.run(
+        [sys.executable, "-m", "dvc", "cache", "dir"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if asked.returncode:
+        raise MalariaError(
+            f"DVC cannot tell where its cache is ({' '.join(asked.stderr.split())}); mend "
+            ".dvc/config."
+        )
+    return root / asked.stdout.strip()

@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,11 +77,19 @@ def run_series(root: Path, folder: str, series: Sequence[Repeat]) -> Iterator[st
 def read_series(root: Path, folder: str, name: str) -> dict[str, pd.DataFrame]:
     """Return the test predictions of each finished run of a series, by experiment.
 
+    As `read_runs` does. Raises MalariaError where no experiment has such a name.
+    """
+    return read_runs(root, folder, _finished(root, name))
+
+
+def read_runs(root: Path, folder: str, commits: Mapping[str, str]) -> dict[str, pd.DataFrame]:
+    """Return the test predictions of experiments; `commits` has the commit of each by its name.
+
     They have, beside the file's columns, `called`: whether the cell was called parasitized at
-    the run's own threshold. Raises MalariaError where no experiment has such a name.
+    the run's own threshold.
     """
     found = {}
-    for experiment, commit in _finished(root, name).items():
+    for experiment, commit in commits.items():
         content = file_at(root, commit, f"{folder}/reports/predictions.csv")
         predictions = read_predictions(io.BytesIO(content))
         threshold = _metrics(root, commit, folder)["threshold"]

@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from dvc.repo import Repo
 from PIL import Image
 
 from malaria.base_model import evaluate_base
-from malaria.cached import find_cached
+from malaria.cached import cache_folder, cached_path
 from malaria.cells import write_cells
 from malaria.errors import MalariaError
 from malaria.evaluated import Evaluated
@@ -55,7 +54,8 @@ class Project:
         table = frame(head)
         pixels = random_images(CELLS, SIZE)
         self.images = dict(zip(table["cell_id"], pixels, strict=True))
-        Repo.init(str(root), no_scm=True).close()
+        (root / ".dvc").mkdir()
+        (root / ".dvc/config").write_text("[core]\n    no_scm = true\n")
         folders = {0: "Uninfected", 1: "Parasitized"}
         entries = {
             f"{folders[label]}/{name}.png": png(self.images[name])
@@ -77,8 +77,7 @@ class Project:
         for path, file in outs.items():
             found = md5(self.root / file)
             listed.append({"path": path, "md5": found})
-            with Repo(str(self.root)) as repo:
-                cached = Path(repo.cache.local.oid_to_path(found))
+            cached = cached_path(self.root / ".dvc/cache", found)
             cached.parent.mkdir(parents=True, exist_ok=True)
             (self.root / file).rename(cached)
         (self.root / "dvc.lock").write_text(json.dumps({"stages": {"all": {"outs": listed}}}))
@@ -111,9 +110,7 @@ class Project:
             ).stdout
         )["stages"]["all"]["outs"]:
             if out["path"] == path:
-                cached = find_cached(self.root, out["md5"])
-                assert cached is not None
-                cached.unlink()
+                cached_path(cache_folder(self.root), out["md5"]).unlink()
 
 
 KNOWN = {1: "test", 2: "test", 3: "val"}

@@ -1,20 +1,22 @@
 """The simulation behind the gate's margins: its truths, its fit, and the margins it asks for."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import logit
 
-from benchmarks.gate import (
+from benchmarks.gate import margins_for, verdict_on, with_margins
+from benchmarks.gate_population import (
     Disagreement,
     Population,
+    draw_patients,
     fitted,
-    from_threshold,
-    margins_for,
-    one_run,
-    verdict_on,
-    with_margins,
+    read_runs,
 )
-from malaria.metrics import compute_metrics
+from benchmarks.gate_runs import spoilt_labels, write_runs
+from malaria.metrics import compute_metrics, read_predictions
 from malaria.paired import PAIRED, PairedDifference
 from malaria.params.base import load
 from malaria.params.gate import GateParams
@@ -24,8 +26,14 @@ from tests.conftest import REPO
 DISAGREEMENTS = {0: Disagreement(0.2, 0.4, 0.8), 1: Disagreement(0.3, 0.2, 0.6)}
 
 
+def cells() -> pd.DataFrame:
+    """Return real patients' cells with one model's margins."""
+    rows = read_predictions(REPO / "pilot/reports/predictions.csv")
+    return rows.assign(margin=rows["logit"])
+
+
 def population() -> Population:
-    return Population(one_run(REPO / "pilot/reports/predictions.csv"), DISAGREEMENTS)
+    return Population(cells(), DISAGREEMENTS)
 
 
 def test_the_truth_is_what_many_patients_tend_to() -> None:
@@ -55,20 +63,49 @@ def test_the_disagreement_of_runs_is_found_again() -> None:
         assert found[label].cell == pytest.approx(cell, abs=0.06)
 
 
-def test_a_series_keeps_its_calls() -> None:
-    probability = np.array([0.2, 0.7, 0.6, 0.65])
+def test_what_is_kept_of_a_run_are_its_calls_and_its_order(tmp_path: Path) -> None:
+    probability = np.array([0.2, 0.7, 0.6, 0.65, 0.649999])
     run = pd.DataFrame(
         {
-            "cell_id": list("dcba"),
+            "cell_id": list("edcba"),
+            "patient": "C1",
+            "label": 1,
             "probability": probability,
-            "logit": np.log(probability / (1 - probability)),
-            "called": probability >= 0.62,
+            "logit": logit(probability).round(6),
+            "called": probability >= 0.65,
         }
     )
-    moved = from_threshold(run)
-    assert moved["cell_id"].tolist() == list("abcd")
-    assert (moved["probability"] >= 0.5).tolist() == [True, False, True, False]
-    assert (from_threshold(run.assign(called=False))["probability"] < 0.5).all()
+    write_runs({"one": run, "none": run.assign(called=False)}, tmp_path / "runs.csv")
+    kept = read_runs(tmp_path / "runs.csv")
+    assert kept["one"]["cell_id"].tolist() == list("abcde")
+    assert (kept["one"]["probability"] >= 0.5).tolist() == [False, True, False, True, False]
+    assert kept["one"]["margin"].argsort().tolist() == [4, 2, 0, 1, 3]
+    assert (kept["none"]["probability"] < 0.5).all()
+
+
+def test_runs_of_different_cells_are_refused(tmp_path: Path) -> None:
+    run = pd.DataFrame({"cell_id": ["a"], "patient": ["C1"], "label": [1]})
+    with pytest.raises(SystemExit, match="tested on different cells"):
+        write_runs({"one": run, "other": run.assign(label=0)}, tmp_path / "runs.csv")
+
+
+def test_labels_are_spoilt_as_their_names_say() -> None:
+    train = cells()
+    lists = spoilt_labels(train)
+    assert len(lists["noise20"][0]) == len(train) // 5
+    assert set(lists["missed20"][0]["label"]) == {1}
+    burden = train[train["label"] == 1].groupby("patient").size()
+    dropped = lists["nohigh"][0]["patient"].unique()
+    assert burden[dropped].min() >= burden.drop(dropped).max()
+
+
+def test_drawn_patients_are_whole_and_the_same_in_all_runs() -> None:
+    run = pd.DataFrame({"patient": list("aabccc"), "label": 1, "margin": range(6)})
+    one, other = draw_patients([run, run.assign(margin=0)], 5, np.random.default_rng(0))
+    assert one["patient"].nunique() == 5
+    assert one["patient"].equals(other["patient"])
+    sizes = one.groupby("patient")["margin"].agg(["size", "min"])
+    assert all({0: 2, 2: 1, 3: 3}[first] == size for size, first in sizes.to_numpy())
 
 
 def test_the_margins_are_the_smallest_with_which_the_claim_holds() -> None:
