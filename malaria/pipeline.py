@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import posixpath
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from operator import getitem
@@ -19,10 +19,15 @@ from malaria.errors import MalariaError
 from malaria.params.base import read_yaml
 from malaria.params.study import REPO
 
+PIPELINE = "dvc.yaml"
 LOCK = "dvc.lock"
 METRICS = "reports/metrics.json"
 PREDICTIONS = "reports/predictions.csv"
 PIPELINES = (".", "pilot", "demo")  # the folders that hold a dvc.yaml, seen from the root
+
+# By stage: its `params` by their dotted keys, and the md5 of its `code` by path in the repository.
+# What an experiment is, whatever came out of it.
+Parts = dict[str, dict[str, dict[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,7 @@ class Stage:
     """One stage of dvc.yaml, its paths relative to the pipeline's folder."""
 
     name: str
+    cmd: str
     params: list[str]  # keys of params.yaml, as in train.model
     deps: list[str]
     outs: list[str]
@@ -38,8 +44,12 @@ class Stage:
 
 def read_stages(folder: Path, repo: str) -> dict[str, Stage]:
     """Return the stages of `folder`/dvc.yaml, `${repo}` filled in."""
-    stages = read_yaml(folder / "dvc.yaml")["stages"]
-    return {name: _stage(name, stage, repo) for name, stage in stages.items()}
+    return stages_of(read_yaml(folder / PIPELINE), repo)
+
+
+def stages_of(pipeline: Mapping[str, Any], repo: str) -> dict[str, Stage]:
+    """Return the stages that the content of a dvc.yaml names, `${repo}` filled in."""
+    return {name: _stage(name, stage, repo) for name, stage in pipeline["stages"].items()}
 
 
 def values_of(stage: Stage, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,39 +69,55 @@ def identity(folder: Path, params: dict[str, Any]) -> str:
     It is the SHA-256 of the params of all stages and the md5s of their code, so it is known
     before the first stage runs. `params` is the content of params.yaml.
     """
-    repo = params[REPO]
-    stages = read_stages(folder, repo)
-    return digest_of(
-        {
-            stage.name: {
-                "params": values_of(stage, params),
-                "code": {
-                    _in_repo(path, repo): md5(folder / path)
-                    for path in code_of(stage, stages.values())
-                },
-            }
-            for stage in stages.values()
+    return digest_of(parts_now(folder, params))
+
+
+def parts_now(folder: Path, params: dict[str, Any]) -> Parts:
+    """Return what makes up the identity of the experiment that `folder` would run now."""
+    return parts_of(read_stages(folder, params[REPO]), params, lambda path: md5(folder / path))
+
+
+def parts_of(
+    stages: Mapping[str, Stage], params: Mapping[str, Any], hash_of: Callable[[str], str]
+) -> Parts:
+    """Return the params of each stage, and the md5 of its code by path in the repository.
+
+    `params` is the content of params.yaml, `hash_of` gives the md5 of a path of the folder.
+    """
+    return {
+        stage.name: {
+            "params": values_of(stage, params),
+            "code": {
+                _in_repo(path, params[REPO]): hash_of(path)
+                for path in code_of(stage, stages.values())
+            },
         }
-    )
+        for stage in stages.values()
+    }
 
 
 def identity_of_lock(folder: Path, repo: str) -> str:
     """Return the identity of the experiment that `folder`/dvc.lock records, whole."""
-    locked = read_yaml(folder / LOCK)["stages"]
-    made = {out["path"] for stage in locked.values() for out in stage.get("outs", [])}
-    return digest_of(
-        {
-            name: {
-                "params": next(iter(stage.get("params", {"": {}}).values())),
-                "code": {
-                    _in_repo(dep["path"], repo): dep["md5"]
-                    for dep in stage["deps"]
-                    if dep["path"] not in made
-                },
-            }
-            for name, stage in locked.items()
+    locked = read_yaml(folder / LOCK)
+    return digest_of(locked_parts(locked["stages"], repo, hashes_in(locked)))
+
+
+def locked_parts(locked: Mapping[str, Any], repo: str, made: Collection[str]) -> Parts:
+    """Return what makes up an experiment's identity, of entries of a dvc.lock by stage.
+
+    `made` are the paths that stages make; the other deps are code.
+    """
+    return {
+        name: {
+            "params": next(iter(stage.get("params", {"": {}}).values())),
+            "code": {
+                _in_repo(dep["path"], repo): dep["md5"]
+                for dep in stage["deps"]
+                if dep["path"] not in made
+            },
         }
-    )
+        for name, stage in locked.items()
+    }
 
 
 def locked_hashes(folder: Path) -> dict[str, str]:
@@ -126,6 +152,7 @@ def _stage(name: str, stage: Mapping[str, Any], repo: str) -> Stage:
     outs = [out for kind in ("outs", "metrics", "plots") for out in stage.get(kind, [])]
     return Stage(
         name=name,
+        cmd=stage.get("cmd", "").replace("${repo}", repo),  # without one, DVC tells what is wrong
         params=[_only_key(param) for param in stage.get("params", [])],
         deps=[dep.replace("${repo}", repo) for dep in stage["deps"]],
         outs=[_only_key(out) for out in outs],

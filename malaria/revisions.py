@@ -12,8 +12,6 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from malaria.errors import MalariaError
-from malaria.evaluated import digest_of_test_set
-from malaria.metrics import PREDICTION_COLUMNS, read_predictions
 from malaria.params.base import PARAMS
 from malaria.params.study import flatten
 from malaria.pipeline import PIPELINES, PREDICTIONS
@@ -77,11 +75,16 @@ def merge_base(root: Path, ref: str) -> str:
 def check_whole(root: Path) -> None:
     """Raise MalariaError where there is no repository, or its history was cut off by the clone."""
     _check_repository(root)
-    if run_git(root, "rev-parse", "--is-shallow-repository").strip() == b"true":
+    if is_shallow(root):
         raise MalariaError(
             f"{root} is a shallow clone, whose history ends too early; run `git fetch "
             "--unshallow`, in a workflow give actions/checkout `fetch-depth: 0`."
         )
+
+
+def is_shallow(root: Path) -> bool:
+    """Tell whether a repository's history was cut off by the clone."""
+    return run_git(root, "rev-parse", "--is-shallow-repository").strip() == b"true"
 
 
 def find_blob(root: Path, revision: str, path: str) -> str | None:
@@ -187,6 +190,10 @@ def _check_repository(root: Path) -> None:
 
 def _test_set_in(root: Path, blob: str) -> str | None:
     """Return the digest of predictions in Git, None where they have other columns."""
+    # Here, because scikit-learn takes a second to import, which every stage would wait for.
+    from malaria.evaluated import digest_of_test_set
+    from malaria.metrics import PREDICTION_COLUMNS, read_predictions
+
     predictions = read_predictions(io.BytesIO(run_git(root, "cat-file", "blob", blob)))
     return None if set(PREDICTION_COLUMNS) - set(predictions) else digest_of_test_set(predictions)
 

@@ -18,14 +18,14 @@ def run_address(root: Path, folder: str) -> str | None:
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
     if not uri.startswith(("http://", "https://")) or not (root / folder / LOCK).is_file():
         return None
-    from malaria import tracking  # here, because MLflow takes seconds to import
+    from malaria import store  # here, because MLflow takes seconds to import
 
     params = read_yaml(root / folder / PARAMS)
     identity = identity_of_lock(root / folder, params[REPO])
     try:
-        found = tracking.find_address(uri, params["mlflow"]["experiment"], identity)
+        found = store.find_address(uri, params["mlflow"]["experiment"], identity)
     except Exception as error:  # whatever the client raises
-        reason = tracking.CREDENTIALS.sub("//", " ".join(str(error).split())[:300])
+        reason = store.CREDENTIALS.sub("//", " ".join(str(error).split())[:300])
         print(f"gate: no link to MLflow, as it did not answer ({reason})", file=sys.stderr)
         return None
     if found is None:

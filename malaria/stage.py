@@ -7,29 +7,32 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from malaria.checkpoint import Checkpoint
 from malaria.cluster import PROCESS, Cluster, read_cluster
+from malaria.entry import Entry, locked_by_hand, locked_outs
 from malaria.errors import MalariaError
 from malaria.params.study import REPO, flatten, load_study
 from malaria.pipeline import (
+    Parts,
     Stage,
     code_of,
     digest_of,
-    identity,
     in_repo,
     locked_hashes,
     md5,
+    parts_now,
     read_stages,
     values_of,
 )
+from malaria.rows import describe, params_of, title
+from malaria.states import is_dirty, open_files
 from malaria.tracking import Context, StageRun
 
-# What the pipeline itself writes does not make a tree dirty.
-NOT_DIRT = (":!*dvc.lock", ":!*.gitignore", ":!*/reports/*", ":!reports/*")
 INTERRUPTED = 130
 CHECKPOINTS = ".dvc/tmp/checkpoints"  # where Git and `dvc exp` do not look
 HELPED = "train"  # the stage that several processes can run together
@@ -57,9 +60,9 @@ def run_stage(name: str, main: Callable[[StageRun], None]) -> None:
         main(run)
         if not cluster.is_first:
             return
-        root = (folder / params[REPO]).resolve()
-        outs = {in_repo(out, folder, root): folder / out for out in stage.outs}
-        run.finish(outs, {path: md5(out) for path, out in outs.items()})
+        entry = run.context.entry
+        locked = {**entry.locked, "outs": locked_outs(stage, folder)}
+        run.finish(replace(entry, locked=locked), folder)
     except MalariaError as error:
         run.fail(str(error), traceback.format_exc())
         sys.exit(f"{name}: {error}")
@@ -88,41 +91,54 @@ def _interrupt(signum: int, frame: object) -> None:
 
 def _context(stage: Stage, folder: Path, params: Mapping[str, Any]) -> Context:
     checkout = (folder / params[REPO]).resolve()
+    parts = parts_now(folder, dict(params))
+    digest = digest_of(parts)
+    in_folder = in_repo(".", folder, checkout)
     stages = read_stages(folder, params[REPO]).values()
     code = code_of(stage, stages)
     locked = locked_hashes(folder)
-    digest = identity(folder, dict(params))
+    deps = {
+        dep: md5(folder / dep) if dep in code or dep not in locked else locked[dep]
+        for dep in stage.deps
+    }
+    values = values_of(stage, params)
     # In a temporary checkout, DVC_ROOT still names the main repository.
     root = Path(os.environ.get("DVC_ROOT") or checkout)
     used = {
-        "params": flatten(values_of(stage, params)),
-        "code": {in_repo(dep, folder, checkout): md5(folder / dep) for dep in code},
-        "data": {
-            in_repo(dep, folder, checkout): locked.get(dep) or md5(folder / dep)
-            for dep in stage.deps
-            if dep not in code
-        },
+        "params": flatten(values),
+        "code": {in_repo(dep, folder, checkout): deps[dep] for dep in code},
+        "data": {in_repo(dep, folder, checkout): deps[dep] for dep in deps if dep not in code},
     }
     key = digest_of(used | {"versions": _versions()})
     experiment_name = os.environ.get("DVC_EXP_NAME")
+    all_params = params_of(parts)
+    commit = _git(folder, "rev-parse", "HEAD")
     return Context(
-        stage=stage.name,
-        folder=in_repo(".", folder, checkout),
+        entry=Entry(in_folder, stage.name, locked_by_hand(stage, values, deps, folder)),
         root=root,
         experiment=params["mlflow"]["experiment"],
         identity=digest,
-        params=flatten({k: v for other in stages for k, v in values_of(other, params).items()}),
+        params=all_params,
         stage_params=used["params"],
         code=used["code"],
         data=used["data"],
         key=key,
         checkpoints=root / CHECKPOINTS,
         continues=Checkpoint(root / CHECKPOINTS, key).read_run_id(),
-        commit=_git(folder, "rev-parse", "HEAD") or "none",
-        dirty=bool(_git(folder, "status", "--porcelain", "--", f"{checkout}", *NOT_DIRT)),
+        commit=commit or "none",
+        dirty=is_dirty(checkout),
         dvc_experiment=experiment_name,
-        title=f"{params['train']['model']} {experiment_name or digest[:8]}",
+        title=title(all_params, experiment_name, digest),
+        describe=lambda: _describe(checkout, in_folder, parts, commit),
     )
+
+
+def _describe(checkout: Path, folder: str, parts: Parts, commit: str) -> str:
+    """Return what is new in the experiment since the commit; '' outside Git."""
+    if not commit:
+        return ""
+    with open_files(checkout) as files:
+        return describe(files, folder, parts, commit)
 
 
 def _versions() -> dict[str, str]:

@@ -97,7 +97,6 @@ def main(run: StageRun) -> None:
     TABLES.mkdir(exist_ok=True)
     for name, assessment in assessed.items():
         write_table(assessment, TABLES / f"{name}.csv")
-    run.tables(assessed)
 
     curves = {name: compute_curves(split, threshold, temperature) for name, split in splits.items()}
     for split, tables in curves.items():
@@ -114,9 +113,8 @@ def main(run: StageRun) -> None:
         print(f"evaluate: warning: {warning}")
     metrics |= {f"external.{name}": values for name, values in outside.items()}
     for place, values in metrics.items():
-        known = defined(values)
-        run.headline({f"{place}.{name}": value for name, value in known.items()})
-        print(f"{place}: " + "  ".join(f"{name} {value:g}" for name, value in known.items()))
+        known = defined(values).items()
+        print(f"{place}: " + "  ".join(f"{name} {value:g}" for name, value in known))
 
 
 if __name__ == "__main__":

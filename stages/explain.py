@@ -59,7 +59,6 @@ def main(run: StageRun) -> None:
 
     print(title)
     for called, summary in explain.summarise(checks).items():
-        run.metrics({f"occlusion.{called}.{name}": value for name, value in summary.items()})
         print(explain.describe(called, summary))
 
 

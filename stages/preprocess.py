@@ -26,7 +26,7 @@ def main(run: StageRun) -> None:
         write_images(archive, cells, params.size, IMAGES)
     write_order(ORDER, [cell.cell_id for cell in cells], params.size, describe(archive))
     seconds = time.perf_counter() - start
-    run.metrics({"n_images": len(cells), "images_per_second": len(cells) / seconds})
+    run.metrics({"images_per_second": len(cells) / seconds})
 
 
 if __name__ == "__main__":

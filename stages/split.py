@@ -44,17 +44,8 @@ def main(run: StageRun) -> None:
         print(
             f"split: {changed.sum()} labels of train cells corrected, of {len(verdicts)} reviewed"
         )
-        run.metrics({"corrected": int(changed.sum())})
         cells = corrected
     write_cells(cells, CELLS)
-
-    for split, group in cells.groupby("split", sort=False):
-        counts = {
-            f"{split}.n_cells": len(group),
-            f"{split}.n_patients": group["patient"].nunique(),
-            f"{split}.n_parasitized": group["label"].sum(),
-        }
-        run.metrics(counts)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ from malaria.checkpoint import Checkpoint
 from malaria.modelfile import save_model
 from malaria.params.augment import AugmentParams
 from malaria.params.base import load
-from malaria.params.study import flatten
 from malaria.params.train import TrainParams
 from malaria.recipes import Recipe, resolve
 from malaria.stage import run_stage
@@ -65,7 +64,7 @@ def main(run: StageRun) -> None:
         "devices": share.devices,
         "recipe": asdict(recipe),
     }
-    run.params(flatten({"resolved": resolved}))
+    run.resolved(resolved)
     where = (
         f"{share.devices} x {prepared.device}" if share.devices > 1 else f"the {prepared.device}"
     )
@@ -77,7 +76,7 @@ def main(run: StageRun) -> None:
         print(f"train: warning: {warning}")
 
     def on_epoch(row: dict[str, float]) -> None:
-        run.metrics(row, step=int(row["epoch"]))
+        run.metrics(_rounded(row), step=int(row["epoch"]))
         if is_first:
             print("  ".join(f"{name} {value:.4g}" for name, value in row.items()), flush=True)
 
@@ -105,7 +104,7 @@ def main(run: StageRun) -> None:
         print(f"train: weights {weights_digest(model)[:16]}{_of(share)}")
     if not is_first:
         return
-    run.metrics({"kept_epoch": outcome.kept, "seconds": outcome.seconds})
+    run.metrics({"seconds": outcome.seconds})
 
     MODEL.parent.mkdir(exist_ok=True)
     HISTORY.parent.mkdir(exist_ok=True)
@@ -116,7 +115,6 @@ def main(run: StageRun) -> None:
     best = {"kept_epoch": outcome.kept, "val_loss": val_loss}
     SUMMARY.write_text(json.dumps(resolved | best, indent=2) + "\n")
     checkpoint.delete()
-    run.model(keras.models.load_model(MODEL), example=images[:1])
 
 
 def _of(share: Share) -> str:

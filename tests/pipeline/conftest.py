@@ -47,6 +47,17 @@ class Checkout:
             )
         return result
 
+    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+        """Start Python at the root; `ended` waits for it."""
+        return subprocess.Popen(
+            [sys.executable, *arguments],
+            cwd=self.root,
+            env=self.env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
     def dvc(
         self, *arguments: str, cwd: Path | None = None, check: bool = True, **env: str
     ) -> subprocess.CompletedProcess[str]:
@@ -62,6 +73,13 @@ class Checkout:
         """Commit everything that Git does not ignore."""
         self.run("git", "add", "-A")
         self.run("git", "commit", "-q", "--no-verify", "-m", message)
+
+
+def ended(process: "subprocess.Popen[str]", limit_s: float) -> str:
+    """Return what a started process printed; its failure fails the test."""
+    printed, _ = process.communicate(timeout=limit_s)
+    assert process.returncode == 0, printed
+    return printed
 
 
 NewCheckout = Callable[[str], Checkout]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from malaria.params.base import read_yaml
 from malaria.params.study import flatten, load_study
 from malaria.pipeline import identity_of_lock
 from malaria.run_address import run_address
-from malaria.tracking import find_address
+from malaria.store import find_address
 from tests.test_house import STAGES
 
 from .conftest import Checkout
@@ -121,7 +122,7 @@ def test_training_is_logged_every_epoch(finished: Checkout) -> None:
     written = [float(row.split(",")[3]) for row in rows[1:]]
     logged = client.get_metric_history(runs["train"].info.run_id, "val_loss")
     assert [metric.step for metric in logged] == [1, 2]
-    assert [metric.value for metric in logged] == pytest.approx(written, abs=1e-6)
+    assert [metric.value for metric in logged] == written
     assert logged[0].timestamp < logged[1].timestamp
     resolved = runs["train"].data.params
     assert resolved["train.learning_rate"] == "None"
@@ -134,11 +135,57 @@ def test_small_outputs_are_artifacts_and_lie_beside_the_store(finished: Checkout
     experiment = client.get_experiment_by_name("malaria-demo")
     assert experiment.artifact_location == (finished.root / "mlartifacts/malaria-demo").as_uri()
     names = {item.path for item in client.list_artifacts(runs["evaluate"].info.run_id)}
-    assert {"metrics.json", "predictions.csv", "evaluation.png", "roc_test.csv"} <= names
+    assert {"metrics.json", "predictions.csv", "evaluation.png", "plots", "tables"} <= names
     assert {item.path for item in client.list_artifacts(runs["train"].info.run_id)} == {
         "history.csv",
+        "lock.yaml",
         "train.json",
     }
+
+
+def test_figures_and_report_lie_under_the_row(finished: Checkout) -> None:
+    client, runs = runs_of(finished)
+    row = runs["experiment"]
+    for name in ("evaluation.png", "intervals.png", "learning_curves.png", "report.html"):
+        path = Path(client.download_artifacts(row.info.run_id, name))
+        assert path.read_bytes() == (finished.demo / "reports" / name).read_bytes()
+    assert re.fullmatch(r"basic_cnn, 24 px, synthetic, [0-9a-f]{8}", row.info.run_name)
+    assert row.data.tags["mlflow.note.content"].startswith("The same params and code as `")
+
+
+def test_a_run_tells_who_made_its_inputs(finished: Checkout) -> None:
+    _, runs = runs_of(finished)
+    tags = runs["evaluate"].data.tags
+    made_by = {
+        key.removeprefix("malaria.made_by.demo/"): value
+        for key, value in tags.items()
+        if key.startswith("malaria.made_by.")
+    }
+    ids = {stage: run.info.run_id for stage, run in runs.items()}
+    assert made_by == {
+        "data/cells.csv": ids["split"],
+        "data/images.json": ids["preprocess"],
+        "data/images.npy": ids["preprocess"],
+        "data/controls.csv": ids["controls"],
+        "models/model.keras": ids["train"],
+        "reports/history.csv": ids["train"],
+        "reports/train.json": ids["train"],
+    }
+    shown = {stage: runs["experiment"].data.tags[f"malaria.run.{stage}"] for stage in STAGES}
+    assert shown == {stage: ids[stage] for stage in STAGES}
+
+
+def test_the_view_of_the_ui_shows_what_there_is(finished: Checkout) -> None:
+    client, runs = runs_of(finished)
+    tags = client.get_experiment_by_name("malaria-demo").tags
+    view = json.loads(json.loads(tags["mlflow.sharedViewState.rows"])["state"])
+    row = runs["experiment"]
+    found = client.search_runs([row.info.experiment_id], view["searchFilter"])
+    assert [run.info.run_id for run in found] == [row.info.run_id]
+    for column in view["selectedColumns"]:
+        kind, _, name = column.partition(".")
+        known = {"metrics": row.data.metrics, "params": row.data.params}.get(kind, "Description")
+        assert name.strip("`") in known
 
 
 def test_the_model_is_logged_once_and_predicts(
