@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -10,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import requests
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from malaria.params.base import read_yaml
+from tests.mlflow_server import mlflow_server
 from tests.test_house import STAGES
 
 from .conftest import Checkout, NewCheckout
@@ -82,13 +81,7 @@ def test_queued_and_temporary_experiments_use_their_own_library_and_one_store(
     library = checkout.root / "malaria/prediction.py"
     library.write_text("raise RuntimeError('the workspace is imported')\n")
     checkout.dvc("queue", "start", "--jobs", "2")
-    deadline = time.monotonic() + 400
-    while time.monotonic() < deadline:
-        status = checkout.dvc("queue", "status").stdout
-        if "Running" not in status and "Queued" not in status:
-            break
-        time.sleep(3)
-    assert status.count("Success") == 2, status + queue_logs(checkout)
+    wait_for_queue(checkout, 2)
 
     parents = rows(checkout, "experiment")
     assert len(parents) == 2
@@ -112,6 +105,17 @@ def test_queued_and_temporary_experiments_use_their_own_library_and_one_store(
         assert checkout.root in Path(run.info.artifact_uri.removeprefix("file://")).parents
 
 
+def wait_for_queue(checkout: Checkout, expected: int, limit_s: float = 400) -> None:
+    """Return when no task is left; all of them have to succeed."""
+    deadline = time.monotonic() + limit_s
+    while time.monotonic() < deadline:
+        status = checkout.dvc("queue", "status").stdout
+        if "Running" not in status and "Queued" not in status:
+            break
+        time.sleep(3)
+    assert status.count("Success") == expected, status + queue_logs(checkout)
+
+
 def queue_logs(checkout: Checkout) -> str:
     names = checkout.dvc("queue", "status").stdout.split()
     return "".join(
@@ -120,42 +124,14 @@ def queue_logs(checkout: Checkout) -> str:
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
+def server(tmp_path: Path) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
     """Start a real MLflow server and return its address and process."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"),
-            *("--backend-store-uri", f"sqlite:///{tmp_path / 'server.db'}"),
-            *("--artifacts-destination", str(tmp_path / "artifacts")),
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    address = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        try:
-            if requests.get(f"{address}/health", timeout=2).ok:
-                break
-        except requests.RequestException:
-            time.sleep(0.5)
-    else:
-        pytest.fail("the MLflow server did not start")
-    # A server's first answer takes seconds, more than a stage waits.
-    requests.post(
-        f"{address}/api/2.0/mlflow/runs/search", json={"experiment_ids": ["0"]}, timeout=120
-    ).raise_for_status()
-    yield address, process
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
+    with mlflow_server(tmp_path) as started:
+        yield started
 
 
 def test_a_server_that_dies_mid_training_costs_no_output(
-    finished: Checkout, tmp_path: Path, server: tuple[str, "subprocess.Popen[bytes]"]
+    finished: Checkout, tmp_path: Path, server: tuple[str, "subprocess.Popen[str]"]
 ) -> None:
     address, process = server
     checkout = finished.copy(tmp_path)
@@ -181,7 +157,7 @@ def training_start(checkout: Checkout) -> float:
 
 
 def test_a_whole_pipeline_is_logged_on_a_server(
-    finished: Checkout, tmp_path: Path, server: tuple[str, "subprocess.Popen[bytes]"]
+    finished: Checkout, tmp_path: Path, server: tuple[str, "subprocess.Popen[str]"]
 ) -> None:
     address, _ = server
     checkout = finished.copy(tmp_path)
@@ -195,7 +171,7 @@ def test_a_whole_pipeline_is_logged_on_a_server(
     assert len(client.search_logged_models([experiment.experiment_id])) == 1
     train = next(run for run in runs if run.data.tags["malaria.stage"] == "train")
     names = {item.path for item in client.list_artifacts(train.info.run_id)}
-    assert names == {"history.csv", "train.json"}
+    assert names == {"history.csv", "lock.yaml", "train.json"}
 
 
 def test_a_stopped_training_is_a_killed_run(finished: Checkout, tmp_path: Path) -> None:
