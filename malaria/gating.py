@@ -48,11 +48,11 @@ def gate_folder(
     tagged = reference(root)
     judgement = judge_files(
         Files(*(_read(root / folder / path) for path in (PREDICTIONS, METRICS))),
-        _files_at(root, commit, folder),
-        _files_at(root, tagged, folder) if tagged else None,
+        files_at(root, commit, folder),
+        files_at(root, tagged, folder) if tagged else None,
         gate_params(root, folder, commit),
         commit,
-        partial(_evaluate_base, root, folder, commit) if evaluate_base else None,
+        partial(evaluate_on_new_cells, root, folder, commit) if evaluate_base else None,
     )
     said = comment(
         judgement,
@@ -80,15 +80,16 @@ def gate_params(root: Path, folder: str, commit: str) -> GateParams:
     return rules.model_copy(update={"baseline_reset": ours.baseline_reset})
 
 
-def _evaluate_base(
+def evaluate_on_new_cells(
     root: Path, folder: str, commit: str, base: Evaluated, head: Evaluated
 ) -> Evaluated:
+    """Return what the model of a commit says of the head's test cells; see `evaluate_base`."""
     from malaria.base_model import evaluate_base  # here, because Keras takes seconds to import
 
     return evaluate_base(root, folder, commit, base, head)
 
 
-def _files_at(root: Path, commit: str, folder: str) -> Files | None:
+def files_at(root: Path, commit: str, folder: str) -> Files | None:
     """Return what a commit has of a folder's results, None without predictions."""
     predictions, metrics = (
         find_file(root, commit, f"{folder}/{path}") for path in (PREDICTIONS, METRICS)
