@@ -120,7 +120,7 @@ def test_the_picture_has_the_same_bytes_for_the_same_numbers(root: Path) -> None
 def test_the_command_leaves_a_table_and_a_picture_that_git_ignores(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cli, "ROOT", root)
+    monkeypatch.setattr("malaria.root.ROOT", root)
     params = (REPO / "pilot/params.yaml").read_text().replace("replicates: 2000", "replicates: 100")
     (root / "pilot/params.yaml").write_text(params)
     told = CliRunner().invoke(cli.app, ["history", "--folder", "pilot", "--ref", "main"])

@@ -300,7 +300,7 @@ def test_a_lock_that_was_made_to_fit_edited_numbers_is_stale(clone: Path) -> Non
 def test_the_command_answers_people_and_programs(
     clone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cli, "ROOT", clone)
+    monkeypatch.setattr("malaria.root.ROOT", clone)
     edit(clone / "stages/report.py", "#", "##")
     told = CliRunner().invoke(cli.app, ["lock-check", "pilot"])
     assert told.exit_code == 1

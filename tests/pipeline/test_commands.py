@@ -18,10 +18,12 @@ from .conftest import REPO, Checkout
 
 
 def malaria(
-    checkout: Checkout, *arguments: str, check: bool = True
+    checkout: Checkout, *arguments: str, check: bool = True, **env: str
 ) -> subprocess.CompletedProcess[str]:
     """Run the checkout's own `malaria`."""
-    return checkout.run(sys.executable, "-m", "malaria.cli", *arguments, check=check)
+    return checkout.run(
+        sys.executable, "-m", "malaria.cli", *arguments, cwd=None, check=check, **env
+    )
 
 
 @pytest.fixture
