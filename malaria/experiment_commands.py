@@ -1,15 +1,13 @@
 """The commands of `malaria` around DVC experiments and the tables of their results."""
 
+# What takes long to import (pandas, scikit-learn) is imported by the command that needs it.
+
 from typing import Annotated
 
 import typer
 
 from malaria import root
 from malaria.errors import MalariaError
-from malaria.experiments import collect as collect_experiments
-from malaria.metrics import write_table
-from malaria.repeats import SERIES, folds_of, run_series, seeds_of, summarise
-from malaria.results import write_results
 
 
 def repeat(
@@ -22,6 +20,8 @@ def repeat(
     folder: Annotated[str, typer.Option(help="the pipeline that is run")] = "pilot",
 ) -> None:
     """Run a recipe on each of k folds, or with several seeds, as DVC experiments."""
+    from malaria.repeats import folds_of, run_series, seeds_of
+
     if (folds is None) == (seeds is None):
         raise MalariaError("repeat needs either --folds or --seeds; give one of the two.")
     if folds is not None:
@@ -38,6 +38,9 @@ def summary(
     folder: Annotated[str, typer.Option(help="the pipeline that was run")] = "pilot",
 ) -> None:
     """Sum up a series: test metrics of each run, mean and sd; also as FOLDER/series/NAME.csv."""
+    from malaria.metrics import write_table
+    from malaria.repeats import SERIES, summarise
+
     table = summarise(root.ROOT, folder, name)
     path = root.ROOT / folder / SERIES / f"{name}.csv"
     path.parent.mkdir(exist_ok=True)
@@ -53,12 +56,16 @@ def collect(
     folder: Annotated[str, typer.Option(help="the pipeline that they ran")] = "pilot",
 ) -> None:
     """Copy params and metrics of finished experiments to FOLDER/experiments, to commit them."""
+    from malaria.experiments import collect as collect_experiments
+
     for path in collect_experiments(root.ROOT, folder, names or []):
         typer.echo(path.relative_to(root.ROOT))
 
 
 def results() -> None:
     """Write the README's result tables from the committed metrics files."""
+    from malaria.results import write_results
+
     write_results(root.ROOT)
 
 

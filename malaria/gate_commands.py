@@ -1,5 +1,7 @@
 """The commands of `malaria` that hold committed results against code, and against earlier ones."""
 
+# What takes long to import (pandas, scikit-learn) is imported by the command that needs it.
+
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -8,13 +10,6 @@ from typing import Annotated
 import typer
 
 from malaria import root
-from malaria.gating import gate_folder
-from malaria.history import draw_history, read_history
-from malaria.metrics import write_table
-from malaria.params.base import PARAMS, load
-from malaria.params.evaluate import EvaluateParams
-from malaria.pipeline import PIPELINES
-from malaria.revisions import predicted_folders
 
 HISTORY = "metrics_history.csv"
 
@@ -26,7 +21,8 @@ def lock_check(
     as_json: Annotated[bool, typer.Option("--json", help="print it for programs")] = False,
 ) -> None:
     """Tell whether code, params and results are those of the runs; no data is needed."""
-    from malaria.lockcheck import check_locks  # here, because OpenCV takes a second to import
+    from malaria.lockcheck import check_locks
+    from malaria.pipeline import PIPELINES
 
     states = check_locks(root.ROOT, folders or PIPELINES)
     if as_json:
@@ -62,6 +58,9 @@ def gate(
 
     The comment links to the run in MLflow where $MLFLOW_TRACKING_URI is a server that has it.
     """
+    from malaria.gating import gate_folder
+    from malaria.revisions import predicted_folders
+
     found = [
         gate_folder(root.ROOT, folder, base, pictures, evaluate_base)
         for folder in predicted_folders(root.ROOT)
@@ -87,6 +86,11 @@ def history(
     ref: Annotated[str, typer.Option(help="branch, tag or commit; its first parents")] = "main",
 ) -> None:
     """Show test metrics over the commits of a branch; FOLDER/metrics_history.csv and .png."""
+    from malaria.history import draw_history, read_history
+    from malaria.metrics import write_table
+    from malaria.params.base import PARAMS, load
+    from malaria.params.evaluate import EvaluateParams
+
     params = load(EvaluateParams, root.ROOT / folder / PARAMS)
     found = read_history(root.ROOT, ref, folder, params.replicates, params.seed)
     for note in found.notes:

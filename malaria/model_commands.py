@@ -1,5 +1,7 @@
 """The commands of `malaria` around an evaluated model, and `doctor`."""
 
+# What takes long to import (MLflow, Keras) is imported by the command that needs it.
+
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -30,7 +32,7 @@ def predict(
     nothing is predicted or written, and the exit code is 2. Of folders, all files are taken but
     hidden ones and Thumbs.db.
     """
-    from malaria import predict as prediction  # here, because Keras takes seconds to import
+    from malaria import predict as prediction
 
     if output is not None:
         prediction.check_output(output)
@@ -51,7 +53,7 @@ def register(folder: Folder = "pilot", as_json: AsJson = False) -> None:
     Refused with exit code 2: results that are not those of the code and params beside them, and a
     model whose runs the store does not have, for `uv run malaria sync` to make them.
     """
-    from malaria.register import register as register_model  # here, because of MLflow
+    from malaria.register import register as register_model
 
     found = register_model(root.ROOT, folder)
     if as_json:
@@ -89,7 +91,7 @@ def promote(
     Who, when, why, the verdict and the former champion stay with the version as its tags
     promotion.TIME.*; of two who promote at once, one at most does.
     """
-    from malaria.promote import promote as promote_model  # here, because of MLflow
+    from malaria.promote import promote as promote_model
 
     found = promote_model(root.ROOT, folder, reason, by, evaluate_base)
     if as_json:
@@ -118,7 +120,7 @@ def doctor(as_json: AsJson = False) -> None:
     are Python, Git, the GPU, the disk, pinned files, DVC's links and remotes, MLflow's store with
     its runs and artifacts, and what killed processes left. Nothing is changed.
     """
-    from malaria.doctor import examine  # here, because of MLflow
+    from malaria.doctor import examine
 
     found = []
     for finding in examine(root.ROOT):

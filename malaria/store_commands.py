@@ -1,5 +1,7 @@
 """The commands of `malaria` around MLflow's store."""
 
+# What takes long to import (MLflow) is imported by the command that needs it.
+
 import json
 from dataclasses import asdict
 from typing import Annotated
@@ -26,7 +28,7 @@ def sync(
     Files that the cache does not have are named and left out; fetch them and call it again.
     """
     from malaria.states import select, worktree
-    from malaria.sync import summary_of  # here, because MLflow takes seconds to import
+    from malaria.sync import summary_of
     from malaria.sync import sync as sync_store
 
     revisions = select(root.ROOT, rev, all_commits, experiments)
@@ -44,7 +46,7 @@ def runs(
     as_json: Annotated[bool, typer.Option("--json", help="print it for programs")] = False,
 ) -> None:
     """List the runs that read or made a file; 1: there are none in the store."""
-    from malaria.lineage import show, uses_of  # here, because MLflow takes seconds to import
+    from malaria.lineage import show, uses_of
 
     found = uses_of(root.ROOT, file)
     if as_json:
@@ -63,6 +65,6 @@ def ui(
     ] = None,
 ) -> None:
     """Show the runs in MLflow's web interface, until Ctrl-C; prints its address."""
-    from malaria import ui as web  # here, because MLflow takes seconds to import
+    from malaria import ui as web
 
     web.show(root.ROOT, host, port, typer.echo, lambda text: typer.echo(f"ui: {text}", err=True))
