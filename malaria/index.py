@@ -58,7 +58,9 @@ class Index:
         if tags.get(STAGE) == EXPERIMENT_ROW:
             self._rows.setdefault(tags.get(IDENTITY, ""), known)
         if known.status in (FINISHED, RUNNING) and ENTRY in tags:
-            self._by_entry.setdefault(tags[ENTRY], known)
+            before = self._by_entry.setdefault(tags[ENTRY], known)
+            if before.status == RUNNING:  # half made: a whole one counts more
+                self._by_entry[tags[ENTRY]] = known if known.status == FINISHED else before
         if known.status == FINISHED:
             for key, hash_ in tags.items():
                 if key.startswith(OUT):

@@ -7,14 +7,17 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.tracking import MlflowClient
 
 from malaria.entry import Entry, LockedFile
-from malaria.record import Point, Told
+from malaria.record import Point
 from malaria.store import EXPERIMENT_ROW, IDENTITY, STAGE
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ENTRY = "malaria.entry"  # the digest of the run's entry in dvc.lock
 FOLDER = "malaria.folder"
@@ -107,11 +110,10 @@ def log_files(
     client: MlflowClient,
     run_id: str,
     files: Mapping[str, Path],
-    told: Told | None = None,
+    tables: Mapping[str, "pd.DataFrame"] | None = None,
     texts: Mapping[str, str] | None = None,
 ) -> None:
-    """Log files and texts under their names, and the tables that the UI shows and compares."""
-    tables = told.tables if told else {}
+    """Log files, tables and texts as artifacts under their names; a table is JSON, for the UI."""
     if not (files or tables or texts):
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -119,14 +121,17 @@ def log_files(
             shutil.copyfile(path, _below(folder, name))
         for name, text in (texts or {}).items():
             _below(folder, name).write_text(text, encoding="utf-8")
-        for name, table in tables.items():
+        for name, table in (tables or {}).items():
             table.to_json(_below(folder, f"{name}.json"), orient="split", index=False)
         client.log_artifacts(run_id, folder)
-    if tables:
-        before = json.loads(client.get_run(run_id).data.tags.get(TABLES, "[]"))
-        shown = [{"path": f"{name}.json", "type": "table"} for name in tables]
-        merged = before + [item for item in shown if item not in before]
-        client.set_tag(run_id, TABLES, json.dumps(merged))
+
+
+def table_tags(tables: Iterable[str], known: Mapping[str, str]) -> dict[str, str]:
+    """Return the tag that makes the UI show and compare tables; `known` are the run's tags."""
+    before = json.loads(known.get(TABLES, "[]"))
+    shown = [{"path": f"{name}.json", "type": "table"} for name in tables]
+    new = [item for item in shown if item not in before]
+    return {TABLES: json.dumps(before + new)} if new else {}
 
 
 def _below(folder: str, name: str) -> Path:

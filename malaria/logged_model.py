@@ -6,10 +6,12 @@ import json
 import shutil
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from copy import deepcopy
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from mlflow import pyfunc
@@ -23,17 +25,16 @@ FLAVOR = "mlflow.tensorflow"  # reads any Keras model, and serves it
 PACKAGES = ("keras", "tensorflow")
 
 
-def log_model(client: MlflowClient, run: Run, file: Path) -> None:
-    """Log a .keras file as the model of a run, unless it has one.
+def log_model(client: MlflowClient, run: Run, file: Path, params: Mapping[str, Any]) -> None:
+    """Log a .keras file as the model of a run with the run's params, unless it has one.
 
     Neither Keras nor TensorFlow is started: what goes in (uint8 RGB of the model's own size) and
     out (the probability of 'parasitized') is the same for all of this repository's models.
     """
     if run.outputs is not None and run.outputs.model_outputs:
         return
-    logged = client.create_logged_model(
-        run.info.experiment_id, NAME, run.info.run_id, params=run.data.params
-    )
+    texts = {key: str(value) for key, value in params.items()}
+    logged = client.create_logged_model(run.info.experiment_id, NAME, run.info.run_id, params=texts)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch, NAME)
         description = Model(

@@ -20,6 +20,7 @@ from malaria.logged import (
     out_tags,
     row_tags,
     stage_tags,
+    table_tags,
 )
 from malaria.logged_model import log_model
 from malaria.params.study import flatten
@@ -47,9 +48,17 @@ class Origin:
 
 
 def make_run(target: Target, entry: Entry, parent: Known, origin: Origin) -> Known:
-    """Make the run of an entry, for `write_run` to fill."""
-    tags = {**origin.tags, **stage_tags(entry, parent.run_id), **makers_of(target, entry)}
-    tags[REBUILT] = "true"
+    """Make the run of an entry, for `write_run` to fill.
+
+    It has all tags from the beginning, as MLflow takes long for those that come later.
+    """
+    tags = {
+        **origin.tags,
+        **stage_tags(entry, parent.run_id),
+        **makers_of(target, entry),
+        **out_tags(entry),
+        REBUILT: "true",
+    }
     return _create(target, entry.stage, origin.time_ms, tags)
 
 
@@ -79,12 +88,12 @@ def write_run(
         for point in told.points
         if (point.step not in steps if point.step else known.metrics.get(point.name) != point.value)
     ]
-    _log(target, known, time_ms, params, points)
-    log_files(client, run_id, told.files, told, {LOCK_FILE: entry.text()} if is_new else None)
+    texts = {LOCK_FILE: entry.text()} if is_new else None
+    log_files(client, run_id, told.files, told.tables, texts)
     for model in told.models:
-        log_model(client, client.get_run(run_id), model)
-    tags = out_tags(entry) | {REBUILT: "true"}
-    _end(target, known, tags, told.missing, time_ms)
+        log_model(client, client.get_run(run_id), model, known.params | params)
+    tags = table_tags(told.tables, known.tags) | out_tags(entry) | {REBUILT: "true"}
+    _end(target, known, time_ms, told.missing, params, points, tags)
 
 
 def relate_run(target: Target, entry: Entry, known: Known, parent: Known) -> bool:
@@ -128,12 +137,12 @@ def write_row(
     if not changes and is_ended:
         return False
     time_ms = known.start_ms if ended_ms is None else ended_ms
-    _log(target, known, time_ms, {key: params[key] for key in unknown}, points)
     log_files(target.client, known.run_id, told.on_row)
+    missing_params = {key: params[key] for key in unknown}
     if ended_ms is None:
-        _log(target, known, time_ms, tags=new)
+        _log(target, known, time_ms, missing_params, points, new)
     else:
-        _end(target, known, new, told.missing, time_ms)
+        _end(target, known, time_ms, told.missing, missing_params, points, new)
     return True
 
 
@@ -170,22 +179,29 @@ def _log(
 ) -> None:
     """Log what the run has not yet; a param of MLflow cannot be logged twice."""
     texts = unlike({key: str(value) for key, value in (params or {}).items()}, known.params)
-    log(target.client, known.run_id, time_ms, texts, points or [], tags)
+    marks = unlike(tags or {}, known.tags)
+    log(target.client, known.run_id, time_ms, texts, points or [], marks)
     known.params |= texts
     known.metrics |= {point.name: point.value for point in points or []}
-    known.tags |= tags or {}
+    known.tags |= marks
 
 
 def _end(
-    target: Target, known: Known, tags: Mapping[str, str], missing: list[str], time_ms: int
+    target: Target,
+    known: Known,
+    time_ms: int,
+    missing: list[str],
+    params: Mapping[str, Any],
+    points: list[Point],
+    tags: Mapping[str, str],
 ) -> None:
-    """Log the tags that come last and close the run, if it is not."""
+    """Log what comes last and close the run, if it is not."""
     if missing:
         tags = {**tags, MISSING: joined(missing)}
     elif MISSING in known.tags:
         target.client.delete_tag(known.run_id, MISSING)
         del known.tags[MISSING]
-    _log(target, known, time_ms, tags=tags)
+    _log(target, known, time_ms, params, points, tags)
     if known.status != FINISHED:
         target.client.set_terminated(known.run_id, FINISHED, max(time_ms, known.start_ms))
         known.status = FINISHED

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from malaria.entry import Entry, read_entries
@@ -66,6 +67,7 @@ def parts_at(files: Files, revision: Revision, folder: str) -> Parts:
     """Return what an experiment would be that ran at a revision; {} where that cannot be read."""
     params = {REPO: ".", **files.params(revision, folder)}
 
+    @cache  # most of the code is of several stages
     def hash_of(path: str) -> str:
         content = files.read(revision, Entry(folder, "", {}).place(path))
         return hashlib.md5(content or b"", usedforsecurity=False).hexdigest()

@@ -29,6 +29,7 @@ from malaria.logged import (
     out_tags,
     row_tags,
     stage_tags,
+    table_tags,
 )
 from malaria.logged_model import log_model
 from malaria.record import LIVE_ALONE, Point, Told, resolved_params, tell
@@ -204,11 +205,12 @@ class StageRun:
         client, run_id = self._client, self._run_id
         points = [point for point in told.points if not (point.step and point.step in self._steps)]
         log(client, run_id, _now_ms(), told.params, points)
-        log_files(client, run_id, told.files, told, {LOCK_FILE: entry.text()})
+        log_files(client, run_id, told.files, told.tables, {LOCK_FILE: entry.text()})
         for model in told.models:
-            log_model(client, client.get_run(run_id), model)
+            run = client.get_run(run_id)
+            log_model(client, run, model, run.data.params)
         self._show_on_row(told)
-        log(client, run_id, _now_ms(), tags=out_tags(entry))
+        log(client, run_id, _now_ms(), tags=table_tags(told.tables, {}) | out_tags(entry))
 
     def _show_on_row(self, told: Told) -> None:
         tags = {f"{RUN_OF}{self.context.entry.stage}": self._run_id}

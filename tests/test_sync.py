@@ -348,6 +348,18 @@ def test_a_live_run_that_was_cut_off_is_completed(
         assert ended[live].info.start_time == 5_000
 
 
+def test_a_run_that_was_left_half_made_does_not_hide_the_whole_one(repo: LockRepo) -> None:
+    repo.run_and_commit()
+    sync_all(repo)
+    (done,) = runs_of(repo, "train")
+    left = {key: done.data.tags[key] for key in ("malaria.stage", "malaria.entry")}
+    client_of(repo).create_run(done.info.experiment_id, done.info.start_time - 1, left)
+    before = dump(repo)
+    synced = sync_all(repo)
+    assert (synced.runs.made, synced.runs.completed) == (0, 0)
+    assert dump(repo) == before
+
+
 def test_what_somebody_deleted_comes_back(repo: LockRepo) -> None:
     repo.run_and_commit()
     sync_all(repo)
