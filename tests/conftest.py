@@ -4,11 +4,30 @@ import io
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
+from xdist.scheduler import LoadFileScheduling
 
 REPO = Path(__file__).resolve().parents[1]
+DEMOS = "tests/pipeline/"
+
+
+class ByFile(LoadFileScheduling):
+    """Gives a worker all tests of a file; of the fast ones, all that share the tiny demo."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = str(super()._split_scope(nodeid))
+        is_fast = self.config.getoption("markexpr") == "not slow"
+        return DEMOS if is_fast and file.startswith(DEMOS) else file
+
+
+@pytest.hookimpl(optionalhook=True)  # without pytest-xdist there is no such hook
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile | None:
+    """Take this scheduler in the place of pytest-xdist's own `loadfile`."""
+    return ByFile(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def png(pixels: np.ndarray) -> bytes:

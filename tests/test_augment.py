@@ -200,10 +200,10 @@ def engine_of(kind: str, augmentation: Augmentation, seed: int) -> Any:
     if kind == "generator":
         return GeneratorEngine(augmentation, seed)
     engine = DeviceEngine(augmentation, seed, count=1_000_000, size=12)
+    layer = augment.DeviceAugment(augmentation)
 
     def run(images: np.ndarray, rows: np.ndarray, epoch: int) -> np.ndarray:
         inputs = engine(images, rows, epoch)
-        layer = augment.DeviceAugment(augmentation)
         return keras.ops.convert_to_numpy(layer(inputs["image"], inputs["plan"], training=True))
 
     return run
@@ -221,8 +221,9 @@ def test_an_image_depends_neither_on_its_batch_nor_on_its_place_in_it(kind: str)
     order = np.random.default_rng(0).permutation(9)
     np.random.seed(5)
     assert (engine_of(kind, ARTICLE, 1)(images[order], rows[order], 4) == together[order]).all()
+    one_by_one = engine_of(kind, ARTICLE, 1)
     for position in range(9):
-        alone = engine_of(kind, ARTICLE, 1)(images[[position]], rows[[position]], 4)
+        alone = one_by_one(images[[position]], rows[[position]], 4)
         assert (alone[0] == together[position]).all()
 
 

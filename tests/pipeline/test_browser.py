@@ -125,15 +125,19 @@ def page(browser: Browser) -> Iterator[Page]:
     assert wrong == []
 
 
-# The cells from left to right, a row each: in the document they stand as they were made.
+# Names, metrics and params from left to right, a row each: in the document they stand as they were
+# made. The last line is the text, as a run's colour stands before its name.
 CELLS = """() => {
   const rows = {};
   for (const cell of document.querySelectorAll('.ag-row [role=gridcell]')) {
-    const index = cell.closest('.ag-row').getAttribute('row-index');
-    (rows[index] ??= []).push([cell.getBoundingClientRect().x, cell.innerText.trim()]);
+    if (/^(attributes|metrics|params)[.]/.test(cell.getAttribute('col-id'))) {
+      const index = cell.closest('.ag-row').getAttribute('row-index');
+      const text = cell.innerText.trim().split('\\n').at(-1);
+      (rows[index] ??= []).push([cell.getBoundingClientRect().x, text]);
+    }
   }
   return Object.keys(rows).sort((a, b) => a - b).map(
-    index => rows[index].sort((a, b) => a[0] - b[0]).map(cell => cell[1]).filter(Boolean)
+    index => rows[index].sort((a, b) => a[0] - b[0]).map(cell => cell[1])
   );
 }"""
 
@@ -143,7 +147,7 @@ def table(page: Page, ui: Ui) -> list[list[str]]:
     page.goto(ui.runs)
     expect(page.get_by_role("link", name="basic_cnn")).to_have_count(2)
     expect(page.get_by_role("columnheader", name="test.roc_auc").first).to_be_visible()
-    return [[name, *shown] for name, _created, *shown in page.evaluate(CELLS)]
+    return [list(row) for row in page.evaluate(CELLS)]
 
 
 def train_and_evaluate(checkout: Checkout) -> tuple[str, str]:

@@ -76,24 +76,6 @@ def test_what_commands_draw_is_not_committed_by_accident(finished: Checkout) -> 
 
 
 @pytest.mark.slow
-def test_queued_experiments_of_two_models_are_collected(finished: Checkout, tmp_path: Path) -> None:
-    checkout = finished.copy(tmp_path)
-    checkout.run("git", "add", "-A")
-    checkout.run("git", "commit", "-q", "--no-verify", "-m", "results")
-    models = ("cnn_se", "cnn_leaky")
-    value = f"demo/params.yaml:train.model={','.join(models)}"
-    checkout.dvc("exp", "run", "--queue", "demo/dvc.yaml:evaluate", "-S", value, "--name", "of")
-    checkout.dvc("exp", "run", "--run-all")
-    written = malaria(checkout, "collect", "--folder", "demo").stdout.split()
-    trained = set()
-    for folder in written:
-        params = (checkout.root / folder / "params.yaml").read_text()
-        trained |= {model for model in models if f"model: {model}\n" in params}
-        assert (checkout.root / folder / "metrics.json").read_text().startswith("{")
-    assert trained == set(models)
-
-
-@pytest.mark.slow
 def test_a_series_goes_on_where_it_was_and_is_summed_up(finished: Checkout, tmp_path: Path) -> None:
     checkout = finished.copy(tmp_path)
     checkout.commit("results")

@@ -162,7 +162,7 @@ def test_revisions_can_be_compared(finished: Checkout, tmp_path: Path) -> None:
     checkout.commit("first")
     params = checkout.demo / "params.yaml"
     params.write_text(params.read_text().replace("threshold: youden", "threshold: fixed_0.5"))
-    output = checkout.dvc("repro", "demo/dvc.yaml").stdout
+    output = checkout.dvc("repro", "demo/dvc.yaml:evaluate").stdout
     assert "Stage 'demo/dvc.yaml:train' didn't change, skipping" in output
     checkout.commit("second")
 

@@ -32,6 +32,7 @@ def long_demo(finished: Checkout, tmp_path_factory: pytest.TempPathFactory) -> C
     params["train"]["epochs"] = EPOCHS
     params["augment"] |= {"rotation_range": 30, "horizontal_flip": True}
     yaml.dump(params, checkout.demo / "params.yaml")
+    checkout.dvc("repro", "demo/dvc.yaml:preprocess")
     return checkout
 
 

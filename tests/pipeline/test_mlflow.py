@@ -196,7 +196,6 @@ def test_the_model_is_logged_once_and_predicts(
     models = client.search_logged_models([experiment.experiment_id])
     assert [model.source_run_id for model in models] == [runs["train"].info.run_id]
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{finished.root / 'mlflow.db'}")
-    mlflow.set_tracking_uri(f"sqlite:///{finished.root / 'mlflow.db'}")
     loaded = mlflow.pyfunc.load_model(models[0].model_uri)
     assert loaded.metadata.signature.inputs.inputs[0].type == np.dtype("uint8")
     assert loaded.metadata.signature.inputs.inputs[0].shape == (-1, 24, 24, 3)

@@ -53,6 +53,10 @@ def test_four_experiments_at_once_begin_the_store_and_lose_no_run(
     assert made == sorted((row.info.run_id, stage) for row in rows for stage in STAGES)
     trained = [run for run in runs if run.data.tags["malaria.stage"] == "train"]
     assert all(run.data.metrics["kept_epoch"] >= 1 for run in trained)
+    for run in trained:  # also of those that ran in a checkout that is gone
+        artifacts = Path(run.info.artifact_uri.removeprefix("file://"))
+        assert checkout.root in artifacts.parents
+        assert (artifacts / "history.csv").is_file()
 
 
 def test_a_dozen_processes_make_the_store_together(finished: Checkout, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What takes long: training twice, queues, a server that dies, a process that is stopped."""
 
+import json
 import os
 import signal
 import subprocess
@@ -17,8 +18,10 @@ from tests.mlflow_server import mlflow_server
 from tests.test_house import STAGES
 
 from .conftest import Checkout, NewCheckout
+from .test_commands import malaria
 
 pytestmark = pytest.mark.slow
+MODELS = ("cnn_se", "cnn_leaky")
 LONG = 400  # epochs: enough that a training is certainly under way when it is disturbed
 
 
@@ -50,11 +53,22 @@ def start_training(checkout: Checkout, **env: str) -> "subprocess.Popen[str]":
     pytest.fail("the training ended before its second epoch")
 
 
-def test_two_clones_end_with_the_same_bytes(new_checkout: NewCheckout) -> None:
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
+    """Start a real MLflow server and return its address and process."""
+    with mlflow_server(tmp_path) as started:
+        yield started
+
+
+def test_two_clones_end_with_the_same_bytes_and_one_logs_all_on_a_server(
+    new_checkout: NewCheckout, server: tuple[str, "subprocess.Popen[str]"]
+) -> None:
+    address, _ = server
     locks = []
-    for name in ("one", "two"):
+    for name, uri in (("one", ""), ("two", address)):
         checkout = new_checkout(name)
-        checkout.dvc("repro", "demo/dvc.yaml")
+        printed = checkout.dvc("repro", "demo/dvc.yaml", MLFLOW_TRACKING_URI=uri)
+        assert "mlflow:" not in printed.stdout + printed.stderr
         locks.append(read_yaml(checkout.demo / "dvc.lock"))
     hashes = [
         {out["path"]: out["md5"] for stage in lock["stages"].values() for out in stage["outs"]}
@@ -64,45 +78,48 @@ def test_two_clones_end_with_the_same_bytes(new_checkout: NewCheckout) -> None:
     assert hashes[0] == hashes[1]
     assert locks[0] == locks[1]
 
+    client = MlflowClient(address)
+    experiment = client.get_experiment_by_name("malaria-demo")
+    runs = client.search_runs([experiment.experiment_id])
+    assert len(runs) == 1 + len(STAGES)
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert len(client.search_logged_models([experiment.experiment_id])) == 1
+    train = next(run for run in runs if run.data.tags["malaria.stage"] == "train")
+    names = {item.path for item in client.list_artifacts(train.info.run_id)}
+    assert names == {"history.csv", "lock.yaml", "train.json"}
 
-def test_queued_and_temporary_experiments_use_their_own_library_and_one_store(
-    new_checkout: NewCheckout,
+
+def test_queued_experiments_use_their_own_library_and_one_store_and_are_collected(
+    finished: Checkout, tmp_path: Path
 ) -> None:
-    checkout = new_checkout("queued")
-    checkout.dvc(
-        "exp",
-        "run",
-        "--queue",
-        "demo/dvc.yaml:evaluate",
-        "-S",
-        "demo/params.yaml:train.seed=1,2",
-    )
+    checkout = finished.copy(tmp_path)
+    checkout.commit("results")
+    before = {run.info.run_id for run in rows(checkout, "experiment")}
+    models = f"demo/params.yaml:train.model={','.join(MODELS)}"
+    checkout.dvc("exp", "run", "--queue", "demo/dvc.yaml:evaluate", "-S", models, "--name", "of")
     # What comes after queueing must not reach the queued experiments.
     library = checkout.root / "malaria/prediction.py"
     library.write_text("raise RuntimeError('the workspace is imported')\n")
     checkout.dvc("queue", "start", "--jobs", "2")
     wait_for_queue(checkout, 2)
 
-    parents = rows(checkout, "experiment")
-    assert len(parents) == 2
-    assert {run.data.params["train.seed"] for run in parents} == {"1", "2"}
-    assert all("test.accuracy" in run.data.metrics for run in parents)
-    assert {run.info.status for run in parents} == {"FINISHED"}
+    made = [run for run in rows(checkout, "experiment") if run.info.run_id not in before]
+    assert sorted(run.data.params["train.model"] for run in made) == sorted(MODELS)
+    assert all("test.accuracy" in run.data.metrics for run in made)
+    assert {run.info.status for run in made} == {"FINISHED"}
     shown = checkout.dvc("exp", "show", "--csv", cwd=checkout.demo).stdout
-    names = {run.data.tags["dvc.experiment"] for run in parents}
+    names = {run.data.tags["dvc.experiment"] for run in made}
     assert len(names) == 2
     assert all(name in shown for name in names)
     assert "test.accuracy" in shown.splitlines()[0]
 
     checkout.run("git", "checkout", "-q", "malaria/prediction.py")
-    checkout.dvc(
-        "exp", "run", "--temp", "demo/dvc.yaml:evaluate", "-S", "demo/params.yaml:train.seed=3"
-    )
-    seeds = {run.data.params["train.seed"] for run in rows(checkout, "experiment")}
-    assert seeds == {"1", "2", "3"}
-    for run in rows(checkout, "train"):
-        assert Path(run.info.artifact_uri.removeprefix("file://")).is_dir()
-        assert checkout.root in Path(run.info.artifact_uri.removeprefix("file://")).parents
+    written = malaria(checkout, "collect", "--folder", "demo").stdout.split()
+    trained = [read_yaml(checkout.root / folder / "params.yaml")["train"] for folder in written]
+    assert sorted(params["model"] for params in trained) == sorted(MODELS)
+    for folder in written:
+        metrics = json.loads((checkout.root / folder / "metrics.json").read_text())
+        assert 0 <= metrics["test"]["accuracy"] <= 1
 
 
 def wait_for_queue(checkout: Checkout, expected: int, limit_s: float = 400) -> None:
@@ -121,13 +138,6 @@ def queue_logs(checkout: Checkout) -> str:
     return "".join(
         checkout.dvc("queue", "logs", name, check=False).stdout for name in names if len(name) == 7
     )
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
-    """Start a real MLflow server and return its address and process."""
-    with mlflow_server(tmp_path) as started:
-        yield started
 
 
 def test_a_server_that_dies_mid_training_costs_no_output(
@@ -154,24 +164,6 @@ def test_a_server_that_dies_mid_training_costs_no_output(
 def training_start(checkout: Checkout) -> float:
     """Return when the last params were written, which is before the training."""
     return (checkout.demo / "params.yaml").stat().st_mtime
-
-
-def test_a_whole_pipeline_is_logged_on_a_server(
-    finished: Checkout, tmp_path: Path, server: tuple[str, "subprocess.Popen[str]"]
-) -> None:
-    address, _ = server
-    checkout = finished.copy(tmp_path)
-    result = checkout.dvc("repro", "--force", "demo/dvc.yaml", MLFLOW_TRACKING_URI=address)
-    assert "mlflow:" not in result.stdout + result.stderr
-    client = MlflowClient(address)
-    experiment = client.get_experiment_by_name("malaria-demo")
-    runs = client.search_runs([experiment.experiment_id])
-    assert len(runs) == 1 + len(STAGES)
-    assert {run.info.status for run in runs} == {"FINISHED"}
-    assert len(client.search_logged_models([experiment.experiment_id])) == 1
-    train = next(run for run in runs if run.data.tags["malaria.stage"] == "train")
-    names = {item.path for item in client.list_artifacts(train.info.run_id)}
-    assert names == {"history.csv", "lock.yaml", "train.json"}
 
 
 def test_a_stopped_training_is_a_killed_run(finished: Checkout, tmp_path: Path) -> None:

@@ -120,14 +120,17 @@ def copy(finished: Checkout, tmp_path: Path) -> Checkout:
 
 
 def test_the_rebuilt_table_equals_the_lost_one(
-    finished: Checkout, copy: Checkout, lost: dict[tuple[str, str], dict[str, Any]]
+    finished: Checkout,
+    copy: Checkout,
+    lost: dict[tuple[str, str], dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert left_out(sync(copy)) == []
     assert told(uri_of(copy)) == lost
     tables, metrics = [], []
     for checkout in (finished, copy):
         client = MlflowClient(uri_of(checkout))
-        mlflow.set_tracking_uri(uri_of(checkout))
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri_of(checkout))
         experiment = client.get_experiment_by_name("malaria-demo")
         rows = mlflow.search_runs([experiment.experiment_id])
         metrics.append({name for name in rows.columns if name.startswith("metrics.")})
@@ -235,13 +238,13 @@ def test_live_runs_are_named_by_the_digest_of_their_entry(finished: Checkout) ->
 
 
 def test_the_rebuilt_model_predicts_what_the_live_one_does(
-    finished: Checkout, copy: Checkout
+    finished: Checkout, copy: Checkout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sync(copy)
     images = np.load(finished.demo / "data/images.npy")[:5]
     answers = []
     for checkout in (finished, copy):
-        mlflow.set_tracking_uri(uri_of(checkout))
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri_of(checkout))
         client = MlflowClient(uri_of(checkout))
         experiment = client.get_experiment_by_name("malaria-demo")
         (model,) = client.search_logged_models([experiment.experiment_id])
