@@ -1,5 +1,6 @@
 """A stage's entry in dvc.lock: what went in, what came out, and the digest that names it."""
 
+import hashlib
 import json
 import posixpath
 from collections.abc import Mapping, Sequence
@@ -116,6 +117,11 @@ def locked_by_hand(
 def locked_outs(stage: Stage, folder: Path) -> list[dict[str, Any]]:
     """Return what DVC will write of the stage's outputs, once they are there."""
     return _by_path([locked_file(folder, path, md5(folder / path)) for path in stage.outs])
+
+
+def md5_of(content: bytes) -> str:
+    """Return the MD5 of a file's content, as dvc.lock gives it."""
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
 def locked_file(folder: Path, path: str, hash_: str) -> dict[str, Any]:

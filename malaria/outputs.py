@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from malaria.cached import cache_folder, cached_path
-from malaria.entry import Entry, LockedFile
+from malaria.entry import Entry, LockedFile, md5_of
 from malaria.pipeline import md5
 from malaria.states import Files, Revision
 
@@ -37,13 +37,12 @@ class Outputs:
     def _find_tracked(
         self, out: LockedFile, entry: Entry, revisions: Sequence[Revision], scratch: Path
     ) -> Path | None:
-        target = _named(out, scratch)
         for revision in reversed(revisions):  # the work tree first
             content = self._files.read(revision, entry.place(out.path))
-            if content is not None:
+            if content is not None and md5_of(content) == out.md5:
+                target = _named(out, scratch)
                 target.write_bytes(content)
-                if md5(target) == out.md5:
-                    return target
+                return target
         return None
 
     def _find_in_cache(self, out: LockedFile, scratch: Path) -> Path | None:
@@ -61,6 +60,4 @@ class Outputs:
 
 
 def _named(out: LockedFile, scratch: Path) -> Path:
-    target = scratch / out.md5 / Path(out.path).name
-    target.parent.mkdir(exist_ok=True)
-    return target
+    return scratch / f"{out.md5}{Path(out.path).suffix}"

@@ -1,13 +1,12 @@
 """The rows of the UI: which experiment a lock tells of, its name, and what is new in it."""
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from malaria.entry import Entry, read_entries
+from malaria.entry import Entry, md5_of, read_entries
 from malaria.errors import MalariaError
 from malaria.params.study import REPO, flatten
 from malaria.pipeline import LOCK, Parts, digest_of, locked_parts, parts_of
@@ -70,7 +69,7 @@ def parts_at(files: Files, revision: Revision, folder: str) -> Parts:
     @cache  # most of the code is of several stages
     def hash_of(path: str) -> str:
         content = files.read(revision, Entry(folder, "", {}).place(path))
-        return hashlib.md5(content or b"", usedforsecurity=False).hexdigest()
+        return md5_of(content or b"")
 
     try:
         return parts_of(files.stages(revision, folder), params, hash_of)
