@@ -97,7 +97,7 @@ def main(
         results = in_turn("logging_overhead", [ON, OFF], rounds, options)
     if len({side["history"] for sides in results.values() for side in sides}) != 1:
         sys.exit("logging_overhead: the sides trained otherwise, so they cannot be compared")
-    shown = f"{model}, {cells:,} synthetic cells, {size} px, {epochs} epochs, {rounds} rounds."
+    shown = f"{model}, {cells:,} synthetic cells, {size} px, {epochs} epochs, rounds: {rounds}."
     publish(
         "logging_overhead", f"{shown}\n\n{compare(results, epochs)}", ["mlflow", "keras"], write
     )
