@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Posts what the gate said in a CI run on its pull request: `python3 .ci/comment.py RUN`.
+"""Posts the gate's comment from a CI run on its pull request: `python3 .ci/comment.py RUN`.
 
-RUN is the run's id. It needs `gh`, logged in or with GH_TOKEN, and Python alone. A comment that is
-there already is updated. What the run left was written by whoever wrote the pull request, so it is
-data: nothing of it is run, unpacked or asked where it belongs. GitHub itself says which commit the
-run checked, and which pull request ends there.
+RUN is the run's id. It needs only Python and `gh`, logged in or with GH_TOKEN. An existing comment
+is updated. Whoever wrote the pull request may have written the run's files, so they are data: they
+are not run, not unpacked, and do not decide where the comment goes. GitHub itself says which commit
+the run checked, and which pull request ends there.
 """
 
 import io
@@ -23,19 +23,19 @@ LARGEST = 1_000_000  # bytes of the artifact
 
 
 def main(run: str) -> str:
-    """Post the comment of a run; return what was done."""
+    """Post the comment of a run; return a message that says what was done."""
     if not re.fullmatch(r"\d+", run):
-        sys.exit(f"comment: {run!r} is no id of a run; take the number of its address.")
+        sys.exit(f"comment: {run!r} is not the id of a run; take the number in its address.")
     repo = os.environ.get("GITHUB_REPOSITORY") or api("repos/{owner}/{repo}")["full_name"]
     checked = api(f"repos/{repo}/actions/runs/{run}")
     number = pull_request_of(checked, repo)
     if number is None:
         return f"no open pull request ends at {checked['head_sha']}; nothing is posted"
-    said = comment_of(run, repo)
-    if said is None:
+    text = comment_of(run, repo)
+    if text is None:
         return f"run {run} left no {ARTIFACT}; nothing is posted"
     sha, address = checked["head_sha"][:8], checked["html_url"]
-    body = f"{MARKER}\n{defused(said)}\n\nOf {sha}, in [this run]({address}).\n"
+    body = f"{MARKER}\n{defused(text)}\n\nOf {sha}, in [this run]({address}).\n"
     posted = comment_on(number, repo)
     if posted is None:
         api(f"repos/{repo}/issues/{number}/comments", "POST", body=body)
@@ -45,7 +45,7 @@ def main(run: str) -> str:
 
 
 def pull_request_of(checked: dict[str, Any], repo: str) -> int | None:
-    """Return the open pull request whose last commit was checked; of a newer push there is none.
+    """Return the open pull request whose last commit was checked; None after a newer push.
 
     The list in the run itself is empty for forks.
     """
@@ -61,11 +61,11 @@ def pull_request_of(checked: dict[str, Any], repo: str) -> int | None:
 
 
 def comment_of(run: str, repo: str) -> str | None:
-    """Return the text that a run left, None where it left none or one that is too large."""
+    """Return the text that a run left, None if there is none or it is too large."""
     listed = api(f"repos/{repo}/actions/runs/{run}/artifacts", "GET", name=ARTIFACT)["artifacts"]
     if not listed:
         return None
-    newest = max(listed, key=lambda artifact: artifact["id"])  # of a run that was started again
+    newest = max(listed, key=lambda artifact: artifact["id"])  # of a rerun
     if newest["size_in_bytes"] > LARGEST:
         return None
     content = gh(f"repos/{repo}/actions/artifacts/{newest['id']}/zip")
@@ -95,13 +95,13 @@ def comment_on(number: int, repo: str) -> int | None:
 
 def api(path: str, method: str = "GET", **fields: str) -> Any:
     """Return GitHub's answer."""
-    # --raw-field takes a value as it is: no number, no @file.
+    # --raw-field takes a value literally, not as a number or an @file.
     values = [part for key, value in fields.items() for part in ("--raw-field", f"{key}={value}")]
     return json.loads(gh(path, "--method", method, *values))
 
 
 def gh(path: str, *options: str) -> bytes:
-    """Return what `gh api` prints; ends with what it says where it fails."""
+    """Return the output of `gh api`; exit with its error message if it fails."""
     result = subprocess.run(["gh", "api", path, *options], capture_output=True, check=False)
     if result.returncode:
         sys.exit(f"comment: gh api {path} failed: {result.stderr.decode().strip()}")

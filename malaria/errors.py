@@ -1,8 +1,8 @@
-"""The one kind of error that is the user's to mend."""
+"""The error that a user can fix."""
 
 
 class MalariaError(Exception):
-    """A fault that a user can mend: one sentence with the thing, the value and the remedy.
+    """A user's mistake: one sentence with the thing, the value and the remedy.
 
-    Stages and commands print its message without a traceback and exit with 1.
+    Stages and commands print the message without a traceback; stages exit with 1, commands with 2.
     """

@@ -1,7 +1,6 @@
-"""Imported before anything else that uses Keras: holds back what its backend says at start-up.
+"""Holds back what TensorFlow writes when it starts.
 
-TensorFlow writes lines about CUDA and oneDNN past every log level. They are shown when the
-start fails.
+It writes lines about CUDA and oneDNN whatever the log level.
 """
 
 import os
@@ -11,12 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 STDERR = 2
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 @contextmanager
 def held_back() -> Iterator[None]:
-    """Show what is written to stderr only if the block fails."""
+    """Show what is written to stderr in the block only if the block fails."""
     with tempfile.TemporaryFile() as written:
         terminal = os.dup(STDERR)
         os.dup2(written.fileno(), STDERR)
@@ -30,7 +28,3 @@ def held_back() -> Iterator[None]:
             sys.stderr.flush()
             os.dup2(terminal, STDERR)
             os.close(terminal)
-
-
-with held_back():
-    import keras  # noqa: F401

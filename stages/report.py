@@ -1,29 +1,19 @@
-"""report: all that is known of a run, as one page and as a model card."""
-
-import startup  # noqa: F401
+"""report: everything about a run, as one page and as a model card."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from malaria.cells import describe_data, read_cells
-from malaria.report import Origin, gather, write_report
-from malaria.stage import run_stage
-from malaria.tracking import StageRun
+from malaria.core.table import describe_data, read_cells
+from malaria.paths import CARD, CELLS, ORDER, PAGE, REPORTS
+from malaria.pipeline.facts import read_origin
+from malaria.report.report import gather, write_report
 
-CELLS = Path("data/cells.csv")
-ORDER = Path("data/images.json")
-REPORTS = Path("reports")
-PAGE = Path("reports/report.html")
-CARD = Path("reports/model_card.md")
+if TYPE_CHECKING:
+    from malaria.tracking.live import StageRun
 
 
-def main(run: StageRun) -> None:
-    table = read_cells(CELLS)
-    context = run.context
-    data = {path: md5 for path, md5 in context.data.items() if "reports/" not in path}
-    origin = Origin(context.stage_params, context.code, data)
-    content = gather(REPORTS, table, describe_data(ORDER, table), origin)
-    write_report(content, PAGE, CARD)
-
-
-if __name__ == "__main__":
-    run_stage("report", main)
+def main(run: "StageRun") -> None:
+    table = read_cells(Path(CELLS))
+    data = describe_data(Path(ORDER), table)
+    content = gather(Path(REPORTS), table, data, read_origin(Path(), "report"))
+    write_report(content, Path(PAGE), Path(CARD))

@@ -1,40 +1,24 @@
 """split: the table of cells, each with its patient, size and split."""
 
-import startup  # noqa: F401
-
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
+from malaria.core.params import load
+from malaria.core.table import write_cells
+from malaria.data.archive import open_archive, table_of_cells
+from malaria.data.corrections import correct, find_corrections, read_corrections
+from malaria.data.params import SplitParams
+from malaria.data.split import assign_splits
+from malaria.paths import CELLS, ZIP
 
-from malaria.archive import list_cells, open_archive, png_size
-from malaria.cells import write_cells
-from malaria.corrections import correct, find_corrections, read_corrections
-from malaria.params.base import load
-from malaria.params.split import SplitParams
-from malaria.splitting import assign_splits
-from malaria.stage import run_stage
-from malaria.tracking import StageRun
-
-ZIP = Path("data/raw/cell_images.zip")
-CELLS = Path("data/cells.csv")
+if TYPE_CHECKING:
+    from malaria.tracking.live import StageRun
 
 
-def main(run: StageRun) -> None:
+def main(run: "StageRun") -> None:
     params = load(SplitParams)
-    with open_archive(ZIP) as archive:
-        cells = pd.DataFrame(
-            {
-                "cell_id": cell.cell_id,
-                "label": cell.label,
-                "patient": cell.patient,
-                "slide": cell.slide,
-                "photo": cell.photo,
-                "width": width,
-                "height": height,
-            }
-            for cell in list_cells(archive)
-            for width, height in [png_size(archive, cell)]
-        )
+    with open_archive(Path(ZIP)) as archive:
+        cells = table_of_cells(archive)
     cells["split"] = assign_splits(cells, params)
     if params.corrections is not None:
         path = find_corrections(params.corrections.path, params.corrections.sha256)
@@ -45,8 +29,4 @@ def main(run: StageRun) -> None:
             f"split: {changed.sum()} labels of train cells corrected, of {len(verdicts)} reviewed"
         )
         cells = corrected
-    write_cells(cells, CELLS)
-
-
-if __name__ == "__main__":
-    run_stage("split", main)
+    write_cells(cells, Path(CELLS))

@@ -1,0 +1,63 @@
+"""Commands for cells and their labels."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from malaria.cli import root
+from malaria.paths import AUDIT, CELLS, IMAGES, ORDER, PARAMS, ZIP
+
+PILOT = root.ROOT / "pilot"
+SUBSET = PILOT / "cell_images_80_patients.zip"
+
+
+def subset(
+    source: Annotated[Path, typer.Option(help="the official zip")] = root.ROOT / ZIP,
+    patients: Annotated[Path, typer.Option(help="ids, one per line")] = PILOT / "patients.txt",
+    dest: Annotated[Path, typer.Option(help="zip to write")] = SUBSET,
+) -> None:
+    """Make the pilot's zip from the official one, byte for byte."""
+    from malaria.studies.subset import read_patients, write_subset
+
+    chosen = read_patients(patients)
+    sha256 = write_subset(source, chosen, dest)
+    typer.echo(f"{dest}: {len(chosen)} patients, {dest.stat().st_size} bytes, SHA-256 {sha256}")
+
+
+def pin(
+    path: Annotated[Path, typer.Argument(help="zip or folder of labelled crops")],
+) -> None:
+    """Check an external test set and print the line that pins it in params.yaml."""
+    from malaria.prediction.external import pin as pin_crops
+
+    typer.echo(pin_crops(path))
+
+
+def audit(
+    name: Annotated[str, typer.Argument(help="series of folds, as given to `repeat`")],
+    folder: root.Folder = "pilot",
+) -> None:
+    """List the cells whose labels look wrong, for review, in FOLDER/audit/NAME.csv and .html."""
+    import pandas as pd
+
+    from malaria.core.files import sha256_of
+    from malaria.core.table import describe_data, open_images, read_cells
+    from malaria.studies.audit import doubtful, draw_list, pooled, write_list, write_page
+    from malaria.studies.repeats import read_series
+
+    base = root.ROOT / folder
+    cells = read_cells(base / CELLS)
+    images = open_images(base / IMAGES, base / ORDER, cells)
+    found = doubtful(pooled(read_series(root.ROOT, folder, name), cells))
+    rows = pd.Series(cells.index, index=cells["cell_id"])
+    listed = base / AUDIT / f"{name}.csv"
+    write_list(found, listed)
+    title = f"Doubtful labels, {describe_data(base / ORDER, cells)}, series {name}"
+    write_page(found, images, rows, listed.with_suffix(".html"), title)
+    draw_list(found, images, rows, listed.with_suffix(".png"), title)
+    typer.echo(f"{len(found)} of {len(cells)} labels look wrong; {listed.with_suffix('.html')}")
+    typer.echo(
+        f"write verdicts into {listed}, then pin it in {base / PARAMS}; as it is now:\n"
+        f"  corrections: {{path: {AUDIT}/{listed.name}, sha256: {sha256_of(listed)}}}"
+    )

@@ -1,0 +1,97 @@
+"""Commands that compare committed results with the code, and with earlier results."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from malaria.cli import root
+
+HISTORY = "metrics_history.csv"
+
+
+def lock_check(
+    folders: Annotated[
+        list[str] | None, typer.Argument(help="pipelines, from the root (default: all)")
+    ] = None,
+    as_json: root.AsJson = False,
+) -> None:
+    """Check that committed results belong to the committed code and params; needs no data."""
+    from malaria.gate.lock_check import check_lock
+    from malaria.paths import PIPELINES
+
+    states = [check_lock(root.ROOT, folder) for folder in folders or PIPELINES]
+    if as_json:
+        typer.echo(json.dumps(states, default=asdict, indent=2))
+    else:
+        for state in states:
+            typer.echo("\n  ".join([f"{state.folder}: {state.state}", *state.reasons]))
+            if state.remedy:
+                typer.echo(f"  to run again: {', '.join(state.rerun)}; `{state.remedy}`")
+    if any(state.state == "stale" for state in states):
+        raise typer.Exit(1)
+
+
+def gate(
+    base: Annotated[str, typer.Option(help="branch that HEAD started from")] = "origin/main",
+    comment: Annotated[Path | None, typer.Option(help="file for the comment, in Markdown")] = None,
+    as_json: Annotated[Path | None, typer.Option("--json", help="file for all numbers")] = None,
+    pictures: Annotated[
+        str | None, typer.Option(help="web address of HEAD's files, for the pictures")
+    ] = None,
+    evaluate_base: root.EvaluateBase = False,
+) -> None:
+    """Compare committed results with the base's; exit with 1 if worse or not comparable.
+
+    The comment links to the run in MLflow if $MLFLOW_TRACKING_URI is a server that has it.
+    """
+    from malaria.gate.folder import gate_folder
+    from malaria.pipeline.git import predicted_folders
+    from malaria.tracking.link import run_address
+
+    found = [
+        gate_folder(
+            root.ROOT, folder, base, pictures, evaluate_base, run_address(root.ROOT, folder)
+        )
+        for folder in predicted_folders(root.ROOT)
+    ]
+    for each in found:
+        judgement = each.judgement
+        typer.echo("\n  ".join([f"{each.folder}: {judgement.outcome}", *judgement.reasons]))
+    if not found:
+        typer.echo("no folder has committed predictions, so there is nothing to compare")
+    if comment is not None:
+        texts = [each.comment for each in found] or ["No folder has committed predictions.\n"]
+        comment.write_text("\n".join(texts), encoding="utf-8")
+    if as_json is not None:
+        content = {each.folder: json.loads(each.judgement.to_json()) for each in found}
+        as_json.write_text(json.dumps(content, indent=2) + "\n")
+    if any(each.judgement.exit_code for each in found):
+        raise typer.Exit(1)
+
+
+def history(
+    folder: root.Folder = "pilot",
+    ref: Annotated[
+        str, typer.Option(help="branch, tag or commit; only first parents count")
+    ] = "main",
+) -> None:
+    """Show test metrics over a branch's commits, also as FOLDER/metrics_history.csv and .png."""
+    from malaria.core.params import load
+    from malaria.gate.history import draw_history, read_history
+    from malaria.paths import PARAMS
+    from malaria.prediction.params import EvaluateParams
+    from malaria.prediction.table import write_table
+
+    params = load(EvaluateParams, root.ROOT / folder / PARAMS)
+    found = read_history(root.ROOT, ref, folder, params.replicates, params.seed)
+    for note in found.notes:
+        typer.echo(f"history: {note}", err=True)
+    path = root.ROOT / folder / HISTORY
+    write_table(found.table, path)
+    draw_history(found.table, path.with_suffix(".png"), f"{folder} on {ref}")
+    shown = found.table.drop(columns="reason")
+    typer.echo(shown.to_string(index=False, float_format="{:.3f}".format, na_rep=""))
+    typer.echo(path.relative_to(root.ROOT))

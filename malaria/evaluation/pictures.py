@@ -1,0 +1,106 @@
+"""Figures of a training and of an evaluation; equal numbers give equal bytes."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from malaria.core.table import LABELS
+from malaria.drawing import METRIC_COLOURS, SPLIT_COLOURS, drawn
+
+ROOM = 0.15  # on the axis, below the lowest estimate
+APART = 0.15  # rows, of the two series from the middle
+Curves = dict[str, dict[str, pd.DataFrame]]
+
+
+def draw_learning_curves(history: pd.DataFrame, kept: int, path: Path, title: str) -> None:
+    """Draw loss and accuracy of train and val by epoch, with the kept epoch marked."""
+    with drawn(path, title, (9, 3.6)) as figure:
+        for ax, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+            for split, column in (("train", name), ("val", f"val_{name}")):
+                style = {"color": SPLIT_COLOURS[split], "label": split}
+                ax.plot(history["epoch"], history[column], "o-", **style)
+            ax.axvline(kept, color="black", linewidth=0.8, linestyle=":", label="kept")
+            ax.set(xlabel="epoch", ylabel=name)
+            ax.xaxis.get_major_locator().set_params(integer=True)
+            ax.legend()
+
+
+def draw_evaluation(curves: Curves, threshold: float, path: Path, title: str) -> None:
+    """Draw ROC, precision-recall, calibration and the test confusion matrix.
+
+    `curves` has the tables of `compute_curves` for each of 'val' and 'test'.
+    """
+    with drawn(path, title, (9, 8)) as figure:
+        (roc, pr), (calibration, confusion) = figure.subplots(2, 2)
+        for split, tables in curves.items():
+            style = {"color": SPLIT_COLOURS[split], "label": split}
+            roc.plot(*tables["roc"].to_numpy().T, **style)
+            pr.plot(*tables["pr"].to_numpy().T, **style)
+            calibration.plot(*tables["calibration"].to_numpy().T, "o-", **style)
+            style["label"] += ", scaled"
+            calibration.plot(*tables["calibration_scaled"].to_numpy().T, "o--", mfc="none", **style)
+        roc.set(xlabel="1 - specificity", ylabel="sensitivity", title="ROC")
+        pr.set(xlabel="sensitivity (recall)", ylabel="precision", title="Precision-recall")
+        calibration.plot([0, 1], [0, 1], color="black", linewidth=0.8, linestyle=":")
+        calibration.set(
+            xlabel="predicted probability", ylabel="share parasitized", title="Calibration"
+        )
+        for ax in (roc, pr, calibration):
+            ax.legend()
+        _draw_confusion(confusion, curves["test"]["confusion"], threshold)
+
+
+def draw_intervals(intervals: pd.DataFrame, groups: pd.DataFrame, path: Path, title: str) -> None:
+    """Draw the test metrics with their 95 % intervals, and sensitivity and specificity by group.
+
+    The tables are those of `tables.assess`; losses are skipped. An interval that reaches far below
+    all estimates is cut off.
+    """
+    metrics = intervals[
+        (intervals["split"] == "test") & ~intervals["metric"].isin(["log_loss", "brier", "ece"])
+    ].assign(name=lambda rows: rows["metric"])
+    by_cell = metrics.assign(low=metrics["cell_low"], high=metrics["cell_high"])
+    named = groups.assign(
+        name=groups["group"] + ": " + groups["value"] + " (" + groups["patients"].astype(str) + ")"
+    )
+    with drawn(path, title, (11, 6)) as figure:
+        left, right = figure.subplots(1, 2, width_ratios=[1, 1.1])
+        _draw_ranges(left, metrics, SPLIT_COLOURS["test"], "patients vary", APART)
+        _draw_ranges(left, by_cell, SPLIT_COLOURS["train"], "cells vary (too narrow)", -APART)
+        left.set(title="Test cells", xlabel="estimate and 95 % interval")
+        for metric, shift in (("sensitivity", APART), ("specificity", -APART)):
+            rows = named[named["metric"] == metric]
+            _draw_ranges(right, rows, METRIC_COLOURS[metric], metric, shift)
+        right.set(title="By group (patients)", xlabel="estimate; 95 % interval where there is one")
+        for ax, table in ((left, metrics), (right, groups)):
+            ax.set_xlim(max(table["estimate"].min() - ROOM, 0), 1.005)
+            ax.grid(axis="x", linewidth=0.4)
+            ax.legend(loc="upper left", bbox_to_anchor=(0, -0.1), ncols=2, frameon=False)
+
+
+def _draw_ranges(ax: Axes, rows: pd.DataFrame, colour: str, label: str, shift: float) -> None:
+    """Draw the rows' estimates as points and their bounds as bars, the first name on top."""
+    ticks = np.arange(len(rows))[::-1]
+    bounds = rows["low"].notna().to_numpy()
+    bars = rows[bounds]
+    ax.hlines((ticks + shift)[bounds], bars["low"], bars["high"], color=colour, linewidth=1.5)
+    ax.plot(rows["estimate"], ticks + shift, "o", color=colour, markersize=4, label=label)
+    ax.set_yticks(ticks, rows["name"].tolist())
+
+
+def _draw_confusion(ax: Axes, cells: pd.DataFrame, threshold: float) -> None:
+    names = [LABELS[0], LABELS[1]]
+    counts = pd.crosstab(cells["actual"], cells["called"]).reindex(
+        index=names, columns=names, fill_value=0
+    )
+    shares = counts.div(counts.sum(axis=1), axis=0)
+    ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), share in np.ndenumerate(shares):
+        text = f"{counts.iat[row, column]}\n{share:.1%}"
+        colour = "white" if share > 0.5 else "black"
+        ax.text(column, row, text, ha="center", va="center", color=colour)
+    ax.set(xticks=[0, 1], xticklabels=names, xlabel="called")
+    ax.set(yticks=[0, 1], yticklabels=names, ylabel="actual")
+    ax.set_title(f"Test cells at threshold {threshold:.3f}")

@@ -1,0 +1,1 @@
+"""Where in a cell the evidence for its call lies."""

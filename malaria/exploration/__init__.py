@@ -1,0 +1,1 @@
+"""The cells themselves, before any model."""

@@ -1,0 +1,1 @@
+"""May these results be merged?"""

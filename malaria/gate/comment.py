@@ -1,0 +1,109 @@
+"""The gate's judgement as a comment on the pull request, in Markdown that GitHub shows.
+
+Whatever comes from files (params, names, reasons) is text that anybody may have written: it is
+shown as code, with every character that means something in Markdown or HTML escaped.
+"""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from malaria.gate.judgement import Comparison, Judgement, Overlap
+from malaria.pipeline.git import ParamChange
+from malaria.report.page import number, render
+from malaria.report.recipe_changes import shortened
+
+BAR_CELLS = 25  # characters of a bar; odd, so that one of them is 0
+BAR_REACH = 2  # margins on either side of 0
+ROWS = 30  # changed params that are shown; a comment has at most 65,536 characters
+MARKS = re.compile(r"[^\w\s]|_")
+TITLES = {"roc_auc": "ROC AUC"}
+
+
+def comment(
+    judgement: Judgement,
+    folder: str,
+    changed: Sequence[ParamChange] = (),
+    times_used: int | None = None,
+    pictures: str | None = None,
+    mlflow_url: str | None = None,
+) -> str:
+    """Return the comment: verdict, a line per metric, slices that got worse, changed params.
+
+    `changed` are params since the base. `times_used` says how often the same test split has
+    decided before. `pictures` is the address below which the head's files of the repository are,
+    `mlflow_url` that of the run.
+    """
+    return render(
+        "comment.md.j2",
+        folder=folder,
+        judgement=judgement,
+        comparisons=_of_kind(judgement.against, Comparison),
+        overlaps=_of_kind(judgement.against, Overlap),
+        changed=changed[:ROWS],
+        not_shown=max(len(changed) - ROWS, 0),
+        times_used=times_used,
+        pictures=_web_address(f"{pictures}/{quote(folder)}/reports" if pictures else None),
+        mlflow_url=_web_address(mlflow_url),
+        title=lambda metric: TITLES.get(metric, metric),
+        bar=bar,
+        code=code,
+        points=points,
+        rate=rate,
+        shortened=shortened,
+    )
+
+
+def code(text: object) -> str:
+    """Return foreign text as code on one line, in which nothing is markup, a mention or a link."""
+    printable = "".join(char if char.isprintable() else " " for char in str(text))
+    harmless = MARKS.sub(lambda mark: f"&#{ord(mark[0])};", printable)
+    return f"<code>{harmless}</code>"
+
+
+def rate(value: float) -> str:
+    """Return a metric with three digits; a dash for NaN."""
+    return "-" if math.isnan(value) else number(value)
+
+
+def points(value: float) -> str:
+    """Return a difference in points of 100, with its sign; a dash for NaN."""
+    return "-" if math.isnan(value) else f"{round(100 * value, 1) + 0:+.1f}"  # no -0.0
+
+
+def bar(difference: float, low: float, high: float, margin: float) -> str:
+    """Return a line of fixed width: interval, estimate, 0 and margin, from -2 to 2 margins.
+
+    `┊` is the margin, `│` 0, `━` the interval and `●` the estimate; an arrow says that something
+    lies beyond the end. Empty if there is no interval.
+    """
+    if math.isnan(low) or math.isnan(high):
+        return ""
+    middle, last = BAR_CELLS // 2, BAR_CELLS - 1
+
+    def place(value: float) -> int:
+        return middle + round(value / (BAR_REACH * margin) * middle)
+
+    line = ["·"] * BAR_CELLS
+    for at in range(max(place(low), 0), min(place(high), last) + 1):
+        line[at] = "━"
+    line[place(-margin)] = "┊"
+    line[middle] = "│"
+    if place(low) < 0:
+        line[0] = "◀"
+    if place(high) > last:
+        line[last] = "▶"
+    line[min(max(place(difference), 0), last)] = "●"
+    return "".join(line)
+
+
+def _of_kind(against: Mapping[str, object], kind: type) -> dict[str, Any]:
+    return {name: other for name, other in against.items() if isinstance(other, kind)}
+
+
+def _web_address(url: str | None) -> str | None:
+    """Return an address that is safe between < and >, None for anything else."""
+    safe = re.fullmatch(r"https?://[\w.:/?#&=%~+,;-]+", url or "", re.ASCII)
+    return safe[0] if safe else None

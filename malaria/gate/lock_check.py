@@ -1,0 +1,198 @@
+"""Checks that dvc.lock matches the committed code, params and results, without the data.
+
+`dvc status` compares code, params and outputs with the lock. Of an output in DVC's cache it says
+`deleted` or `not in cache` if the data was not fetched, which means nothing; whether the stages
+agree on such an output is seen in the lock itself. Then metrics.json is recomputed from the
+predictions. Only a run can show whether the predictions are the model's.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any, Literal
+
+from malaria.core.params import flatten
+from malaria.core.yaml_files import read_yaml
+from malaria.errors import MalariaError
+from malaria.gate.metrics_check import metrics_faults
+from malaria.paths import LOCK, METRICS, PARAMS, PIPELINE, PIPELINES, dvc
+from malaria.pipeline.git import try_git
+from malaria.pipeline.lock import Entry, read_entries
+from malaria.pipeline.stages import Stage, counted, place, read_stages
+
+NOT_FETCHED = {"deleted", "not in cache"}  # of an output that DVC keeps: says nothing
+EVALUATE = "evaluate"
+LISTED = 3  # changed files of a folder that a sentence names
+Changes = Sequence[str | Mapping[str, Any]]  # what `dvc status --json` prints for a stage
+
+
+@dataclass(frozen=True)
+class LockState:
+    """The state of a pipeline's lock; a stale one has its faults, causes first."""
+
+    folder: str
+    state: Literal["ok", "never run", "stale"]
+    reasons: tuple[str, ...] = ()
+    rerun: tuple[str, ...] = ()  # stages that have to run again, in their order
+    remedy: str = ""
+
+
+def check_lock(root: Path, folder: str) -> LockState:
+    """Return the state of the lock of a folder, which is relative to the repository.
+
+    Raises MalariaError for a folder without a pipeline, and if lock or DVC cannot be read.
+    """
+    base = root / folder
+    if not (base / PIPELINE).is_file():
+        raise MalariaError(
+            f"{folder} has no dvc.yaml; name a folder with a pipeline ({', '.join(PIPELINES)})."
+        )
+    has_lock = (base / LOCK).is_file()
+    if not has_lock and not (base / METRICS).is_file():
+        return LockState(folder, "never run")
+    status = _read_status(base, folder)  # first, as DVC says what is wrong with dvc.yaml
+    params = read_yaml(base / PARAMS)
+    stages = read_stages(base, params)
+    lock = place(folder, LOCK)
+    entries = read_entries((base / LOCK).read_bytes(), folder, lock) if has_lock else {}
+    changes = _Pipeline(root, lock, params, stages, entries).changes(status)
+    evaluated = entries[EVALUATE].params if EVALUATE in entries else {}
+    reasons = [
+        *(sentence.replace("{}", _joined(names)) for sentence, names in changes.items()),
+        *metrics_faults(base, place(folder, METRICS), flatten(evaluated).get("evaluate.threshold")),
+    ]
+    if not reasons:
+        return LockState(folder, "ok")
+    # What DVC does not see as changed runs again only by force.
+    remedy = dvc(folder, "repro" if changes else "repro --force")
+    changed = set(chain(*changes.values())) or {EVALUATE}
+    return LockState(folder, "stale", tuple(reasons), tuple(_after(changed, stages)), remedy)
+
+
+@dataclass(frozen=True)
+class _Pipeline:
+    """What a folder's params.yaml, dvc.yaml and dvc.lock say."""
+
+    root: Path
+    lock: str
+    params: Mapping[str, Any]
+    stages: Mapping[str, Stage]
+    entries: Mapping[str, Entry]
+
+    def changes(self, status: Mapping[str, Changes]) -> dict[str, list[str]]:
+        """Return a sentence for each change without a run, with the stages that {} stands for.
+
+        What only follows from another change is left out: an input belongs to its own stage.
+        """
+        found: dict[str, list[str]] = {}
+        for name, stage in self.stages.items():
+            for sentence in self._of_stage(stage, status.get(name, ())):
+                found.setdefault(sentence, []).append(name)
+        return found
+
+    def _of_stage(self, stage: Stage, changes: Changes) -> Iterator[str]:
+        entry = self.entries.get(stage.name)
+        if entry is None:
+            yield f"{self.lock} records no run of {{}}"
+        else:
+            yield from self._in_lock(stage, entry)
+            yield from self._in_params(stage, entry)
+            yield from self._in_status(stage, entry, changes)
+
+    def _in_lock(self, stage: Stage, entry: Entry) -> Iterator[str]:
+        """Give what dvc.yaml names and the lock does not, and inputs of another run."""
+        read = {dep.path: dep.md5 for dep in entry.deps}
+        left = {out.path: out.md5 for other in self.entries.values() for out in other.outs}
+        new = [
+            *(entry.place(dep) for dep in stage.deps if dep not in read),
+            *(entry.place(out) for out in stage.outs if out not in left),
+            *(key for key in stage.params if key not in entry.params),
+        ]
+        if new:
+            yield f"{{}} has not run since {entry.place(PIPELINE)} names {', '.join(new)}"
+        for dep, hash_ in read.items():
+            if left.get(dep, hash_) != hash_:
+                yield f"{entry.place(dep)} is of another run than the one that {{}} read"
+
+    def _in_status(self, stage: Stage, entry: Entry, changes: Changes) -> Iterator[str]:
+        """Give what DVC says has changed, of what the lock records."""
+        outs = {out.path for out in entry.outs}
+        made = {out for other in self.stages.values() for out in other.outs}
+        code = {dep.path for dep in entry.deps if not _is_below(dep.path, made)}
+        for change in changes:
+            if isinstance(change, str):
+                yield f"{change} of {{}} in {entry.place(PIPELINE)}"
+                continue
+            for path, how in change.get("changed outs", {}).items():
+                if path in outs and not (path in stage.cached and how in NOT_FETCHED):
+                    yield f"{entry.place(path)} was {how} after {{}} left it"
+            for path, how in change.get("changed deps", {}).items():
+                if path in code:
+                    yield f"{entry.place(path)} was {how} after {{}} ran{self._files(entry, path)}"
+
+    def _in_params(self, stage: Stage, entry: Entry) -> Iterator[str]:
+        """Give the params that differ; DVC would only name their section."""
+        ran, now = flatten(entry.params), flatten(self.params)
+        named = set(stage.params) & set(entry.params)
+        for key in ran | now:
+            if _is_below(key, named, ".") and ran.get(key, ...) != now.get(key, ...):
+                is_now = _shown(now[key]) if key in now else "missing"
+                before = f"with {_shown(ran[key])}" if key in ran else "without it"
+                yield f"{key} in {entry.place(PARAMS)} is {is_now}, but {{}} ran {before}"
+
+    def _files(self, entry: Entry, path: str) -> str:
+        """Return, in brackets, the files of a folder that are not as in the lock's last commit."""
+        folder = entry.place(path)
+        since = self._git("log", "-1", "--format=%H", "--", self.lock)
+        if not since or not (self.root / folder).is_dir():
+            return ""
+        names = self._git("diff", "--name-only", *since, "--", folder)
+        names += self._git("ls-files", "--others", "--exclude-standard", "--", folder)
+        names = counted(path, names)
+        more = ", ..." if len(names) > LISTED else ""
+        return f" ({', '.join(names[:LISTED])}{more})" if names else ""
+
+    def _git(self, *arguments: str) -> list[str]:
+        return try_git(self.root, *arguments).stdout.decode().splitlines()
+
+
+def _read_status(base: Path, folder: str) -> Mapping[str, Changes]:
+    """Return what `dvc status --json` says of the pipeline in a folder, by stage."""
+    result = subprocess.run(
+        [sys.executable, "-m", "dvc", "status", "--json"],
+        cwd=base,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if result.returncode:
+        said = " ".join(result.stderr.removeprefix("ERROR:").split())
+        raise MalariaError(f"`{dvc(folder, 'status')}` failed: {said}")
+    return dict(json.loads(result.stdout))
+
+
+def _after(changed: Collection[str], stages: Mapping[str, Stage]) -> Iterator[str]:
+    """Give the changed stages and those that depend on them."""
+    made: set[str] = set()
+    for name, stage in stages.items():
+        if name in changed or any(_is_below(dep, made) for dep in stage.deps):
+            made |= set(stage.outs)
+            yield name
+
+
+def _is_below(path: str, tops: Collection[str], separator: str = "/") -> bool:
+    """Return whether a path is one of the others, or lies below one."""
+    return any(f"{path}{separator}".startswith(f"{top}{separator}") for top in tops)
+
+
+def _shown(value: object) -> str:
+    return json.dumps(value, default=str)
+
+
+def _joined(names: Sequence[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last

@@ -1,0 +1,170 @@
+"""One revision's test predictions, read from the bytes that it has in Git."""
+
+import hashlib
+import io
+import json
+import math
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.special import expit
+
+from malaria.core.table import SPLITS
+from malaria.errors import MalariaError
+from malaria.evaluation.metrics import compute_metrics
+from malaria.gate.paired import PAIRED
+from malaria.paths import METRICS, PREDICTIONS
+from malaria.pipeline.git import commits_of, find_blob, run_git
+from malaria.pipeline.stages import place
+from malaria.prediction.table import DIGITS, PREDICTION_COLUMNS, read_predictions
+
+SPLIT = "test"  # what a model is judged by
+LARGEST_MB = 10
+SAME = 2 * 10**-DIGITS  # written numbers that differ less are equal
+KEY = ["cell_id", "patient", "label"]  # what makes two test splits the same
+COUNTS = ("n_cells", "n_patients")
+LISTED = 5  # names in a message
+
+
+@dataclass(frozen=True)
+class Files:
+    """What one revision has in Git: the bytes of predictions.csv and metrics.json."""
+
+    predictions: bytes
+    metrics: bytes
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """One model's test predictions, checked, in the order of their cells."""
+
+    cells: pd.DataFrame
+    threshold: float
+
+    @property
+    def fingerprint(self) -> str:
+        """The test set's digest."""
+        return digest_of_test_set(self.cells)
+
+    def only(self, chosen: "pd.Series[bool]") -> "Evaluated":
+        """Return the same model's predictions of some of the cells."""
+        return Evaluated(self.cells[chosen].reset_index(drop=True), self.threshold)
+
+
+def digest_of_test_set(predictions: pd.DataFrame) -> str:
+    """Return the SHA-256 of which cells are tested, of which patients and with which labels.
+
+    `predictions` has the columns split and KEY, its rows in any order.
+    """
+    tested = predictions[predictions["split"] == SPLIT].sort_values("cell_id")
+    rows = tested[KEY].to_csv(index=False, header=False, lineterminator="\n")
+    return hashlib.sha256(rows.encode()).hexdigest()
+
+
+def read_evaluated(files: Files, whose: str) -> Evaluated:
+    """Return the test predictions and the threshold of one revision.
+
+    Raises MalariaError that names `whose` files are broken: too large, unreadable, with missing,
+    repeated or impossible values, or with metrics that do not follow from the predictions.
+    """
+    try:
+        for path, content in ((PREDICTIONS, files.predictions), (METRICS, files.metrics)):
+            if len(content) > LARGEST_MB * 10**6:
+                raise ValueError(
+                    f"{path} has {len(content) / 10**6:.1f} MB, more than the {LARGEST_MB} MB that "
+                    "the gate reads"
+                )
+        cells = _read_cells(files.predictions)
+        return Evaluated(cells, _read_threshold(files.metrics, cells))
+    except ValueError as error:
+        raise MalariaError(
+            f"{whose}'s {error}; run `uv run dvc repro` in its folder and commit the reports."
+        ) from None
+
+
+def uses_of_test_set(root: Path, ref: str, folder: str, test_set: str) -> int:
+    """Return how many results on a test set have come into the first-parent history of `ref`.
+
+    They are the different contents of the folder's predictions.csv there with this digest. A
+    result that was seen but never merged leaves no trace.
+    """
+    path = place(folder, PREDICTIONS)
+    blobs = {find_blob(root, commit.id, path) for commit in commits_of(root, ref, path)}
+    uses = 0
+    for blob in filter(None, blobs):
+        with suppress(ValueError):  # predictions with other columns
+            content = run_git(root, "cat-file", "blob", blob)
+            uses += digest_of_test_set(read_predictions(io.BytesIO(content))) == test_set
+    return uses
+
+
+def listed(names: list[str]) -> str:
+    """Return the first names as text."""
+    return ", ".join(names[:LISTED]) + (", ..." if len(names) > LISTED else "")
+
+
+def _read_cells(content: bytes) -> pd.DataFrame:
+    """Return the test cells, sorted; raises ValueError that says what is wrong with the file."""
+    try:
+        rows = read_predictions(io.BytesIO(content))
+    except ValueError as error:  # pandas' parser errors are ValueErrors
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{PREDICTIONS} is not readable ({reason})") from None
+    if fault := _find_fault(rows):
+        raise ValueError(f"{PREDICTIONS} has {fault}")
+    cells = rows[rows["split"] == SPLIT].sort_values("cell_id", ignore_index=True)
+    return cells.astype({"label": int})  # 1.0 and 1 are the same label, and hash alike
+
+
+def _find_fault(rows: pd.DataFrame) -> str | None:
+    """Return what is wrong with the predictions, the most telling first."""
+    for name in PREDICTION_COLUMNS:
+        if rows[name].isna().any():
+            line = int(rows[name].isna().to_numpy().argmax()) + 2
+            return f"no value for `{name}` in line {line}"
+    for name in ("label", "logit", "probability"):
+        if not pd.api.types.is_numeric_dtype(rows[name]):
+            wrong = rows.loc[pd.to_numeric(rows[name], errors="coerce").isna(), name]
+            return f"{wrong.iloc[0]!r} for `{name}`, which is not a number"
+    repeated = rows.loc[rows["cell_id"].duplicated(), "cell_id"].unique().tolist()
+    if repeated:
+        return f"{len(repeated)} cells more than once ({listed(repeated)})"
+    follows = (rows["probability"] - expit(rows["logit"])).abs() <= SAME
+    for name, allowed, what in (
+        ("split", rows["split"].isin(SPLITS), "is not train, val or test"),
+        ("label", rows["label"].isin([0, 1]), "is neither 0 nor 1"),
+        ("logit", np.isfinite(rows["logit"]), "is not finite"),
+        ("probability", rows["probability"].between(0, 1), "is outside [0, 1]"),
+        ("probability", follows, "does not follow from the logit"),
+    ):
+        if not allowed.all():
+            row = rows[~allowed].iloc[0]
+            return f"the {name} {row[name]} for {row['cell_id']}, which {what}"
+    return None if (rows["split"] == SPLIT).any() else f"no cell of the split {SPLIT}"
+
+
+def _read_threshold(content: bytes, cells: pd.DataFrame) -> float:
+    """Return the threshold in metrics.json; raises ValueError that says what is wrong with it.
+
+    What the gate rests on, as it is written, must be what the predictions give.
+    """
+    try:
+        metrics: dict[str, Any] = dict(json.loads(content)[SPLIT])
+        threshold = metrics["threshold"]
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{METRICS} is not JSON with the key {SPLIT}.threshold") from None
+    if type(threshold) not in (int, float) or not math.isfinite(threshold):
+        raise ValueError(f"{METRICS} has the threshold {threshold!r}, which is not a number")
+    given = compute_metrics(cells, threshold)
+    for name in (*PAIRED, *COUNTS):
+        value, written = given[name], metrics.get(name)
+        if isinstance(written, int | float) and abs(written - value) > SAME:
+            raise ValueError(
+                f"{METRICS} says {SPLIT}.{name} {written:g}, but the predictions next to it give "
+                f"{value:g}"
+            )
+    return float(threshold)

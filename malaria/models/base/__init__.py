@@ -1,0 +1,1 @@
+"""Code that the networks share: building, saving and splitting a model."""

@@ -1,0 +1,14 @@
+"""resnet34: ResNet-34 below fastai's head, of the second article."""
+
+from functools import partial
+
+from malaria.models.base.recipe import FASTAI
+from malaria.models.base.resnet import GROUPS, features
+from malaria.models.base.system import System
+
+SYSTEM = System(
+    "the second article (fastai)",
+    partial(features, name="resnet34", block="basic_block", blocks=(3, 4, 6, 3)),
+    FASTAI,
+    GROUPS,
+)

@@ -1,0 +1,42 @@
+"""Where the files of a pipeline lie, relative to its folder; dvc.yaml has the same paths."""
+
+PARAMS = "params.yaml"
+PIPELINE = "dvc.yaml"
+LOCK = "dvc.lock"
+
+ZIP = "data/raw/cell_images.zip"
+CELLS = "data/cells.csv"
+IMAGES = "data/images.npy"
+ORDER = "data/images.json"
+CONTROLS = "data/controls.csv"
+MODEL = "models/model.keras"
+
+REPORTS = "reports"
+EXPLORE = "reports/explore"
+HISTORY = "reports/history.csv"
+TRAINED = "reports/train.json"
+PREDICTIONS = "reports/predictions.csv"
+EXTERNAL = "reports/external.csv"
+METRICS = "reports/metrics.json"
+TABLES = "reports/tables"
+PLOTS = "reports/plots"
+FIGURES = "reports/figures"
+LEARNING_CURVES = "reports/figures/learning_curves.png"
+EVALUATION = "reports/figures/evaluation.png"
+INTERVALS = "reports/figures/intervals.png"
+EXPLAIN = "reports/explain"
+OCCLUSION = "reports/explain/occlusion.csv"
+PAGE = "reports/report.html"
+CARD = "reports/model_card.md"
+
+# What commands keep in the folder besides the pipeline's own files.
+AUDIT = "audit"
+EXPERIMENTS = "experiments"
+SERIES = "series"
+
+PIPELINES = (".", "pilot", "demo")  # folders with a dvc.yaml, relative to the repository
+
+
+def dvc(folder: str, command: str) -> str:
+    """Return, for a message, the DVC command for the pipeline in a folder of the repository."""
+    return f"uv run dvc {command}" if folder == "." else f"uv run dvc --cd {folder} {command}"

@@ -1,0 +1,1 @@
+"""What a saved model predicts for cells, in one table."""

@@ -1,0 +1,245 @@
+"""Labelled crops from elsewhere: test sets in addition to the test split, never part of it.
+
+A set is a zip or a folder with PNG files in `Parasitized/` and `Uninfected/`, at its top or below
+`cell_images/`. File names are free. If all have the official form, they give the patients too;
+otherwise the patients are unknown.
+
+A zip is pinned by its SHA-256. A folder is pinned by the SHA-256 of the sorted list of its PNG
+files, so dates, order and Thumbs.db do not matter. In the folder, this command prints it:
+
+    find * -name '*.png' -exec sha256sum {} + | LC_ALL=C sort | sha256sum
+"""
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import NoReturn
+from zipfile import ZipFile
+
+import numpy as np
+import pandas as pd
+
+from malaria.core.files import MIRROR, describe_mirror, find_in_mirror, sha256_of
+from malaria.core.table import SPLITS
+from malaria.data.archive import (
+    Cell,
+    cell_of,
+    check_bytes,
+    check_entry,
+    check_name,
+    fault,
+    in_order,
+    open_archive,
+)
+from malaria.data.images import write_images
+from malaria.data.layout import FOLDERS, ROOT, THUMBS
+from malaria.errors import MalariaError
+from malaria.prediction.params import ExternalSet
+from malaria.prediction.table import with_probabilities
+
+Predict = Callable[[np.ndarray, np.ndarray], np.ndarray]  # of images and chosen rows of them
+COLUMNS = ["set", "cell_id", "patient", "label", "logit", "probability"]
+
+
+@dataclass(frozen=True)
+class Crops:
+    """The crops of one set; their names are checked, their pixels are not yet."""
+
+    source: ZipFile | Path
+    cells: list[Cell]  # sorted by file name; patient '' if it is unknown
+
+
+@contextmanager
+def open_crops(path: Path) -> Iterator[Crops]:
+    """Give the crops in a zip or a folder; one class is enough.
+
+    Raises MalariaError for a file outside the layout, an unsafe or repeated name, a link, or a
+    set without cells.
+    """
+    if path.is_dir():
+        yield Crops(path, _in_layout(path, list(_files(path))))
+        return
+    with open_archive(path) as archive:
+        for info in archive.infolist():
+            check_entry(archive, info)
+        entries = [(info.filename, info.file_size) for info in archive.infolist()]
+        yield Crops(archive, _in_layout(path, entries))
+
+
+def sha256_of_crops(path: Path) -> str:
+    """Return the SHA-256 of a zip, or of the list of a folder's PNG files."""
+    try:
+        if not path.is_dir():
+            return sha256_of(path)
+        cells = _in_layout(path, list(_files(path)))
+        found = [f"{sha256_of(path / cell.entry)}  {cell.entry}\n" for cell in cells]
+    except OSError as error:
+        _refuse(error)
+    return hashlib.sha256("".join(sorted(found)).encode()).hexdigest()
+
+
+@contextmanager
+def open_pinned(wanted: ExternalSet) -> Iterator[Crops]:
+    """Give the crops that params pin; their path is relative to the working folder.
+
+    A zip is looked up by its hash in `$MALARIA_MIRROR` first, so it need not be at its path.
+    Raises MalariaError if there is nothing, or not what is pinned. This error, and any that is
+    raised while the crops are open, names the set.
+    """
+    try:
+        path = _find(wanted)
+        found = sha256_of_crops(path)
+        if found != wanted.sha256:
+            raise MalariaError(
+                f"{path} has SHA-256 {found}, but {wanted.sha256} is pinned; bring the pinned "
+                f"cells back, or pin these with `uv run malaria pin {path}`."
+            )
+        with open_crops(path) as crops:
+            yield crops
+    except MalariaError as error:
+        raise MalariaError(f"evaluate.external, {wanted.name}: {error}") from None
+
+
+def check_external(sets: Sequence[ExternalSet]) -> None:
+    """Raise MalariaError for a set that `predict_external` would refuse minutes later."""
+    for wanted in sets:
+        with open_pinned(wanted):
+            pass
+
+
+def predict_external(
+    sets: Sequence[ExternalSet], size: int, predict: Predict, workspace: Path
+) -> pd.DataFrame:
+    """Return COLUMNS for each cell of the sets, in their order.
+
+    The images are decoded and resized to uint8 (N, size, size, 3) like the pipeline's images, in a
+    temporary folder below `workspace`. `predict` gives the logits (N,) of rows of them.
+    """
+    parts = [_predict_set(wanted, size, predict, workspace) for wanted in sets]
+    return pd.concat(parts) if parts else pd.DataFrame(columns=COLUMNS)
+
+
+def read_external(path: Path) -> pd.DataFrame:
+    """Return the predictions as written; an unknown patient is a missing value."""
+    text = dict.fromkeys(("set", "cell_id", "patient"), "string")
+    # A cell may have the name NA, and a set the name null.
+    return pd.read_csv(path, dtype=text, keep_default_na=False, na_values={"patient": [""]})
+
+
+def pin(path: Path) -> str:
+    """Return what a zip or folder holds, and the line for `evaluate.external` that pins it.
+
+    Decodes every cell, so that the pipeline will not refuse one later.
+    """
+    path = path.resolve()
+    if not path.exists():
+        raise MalariaError(f"{path} is missing; give a zip or a folder of labelled crops.")
+    with open_crops(path) as crops, tempfile.TemporaryDirectory(prefix="malaria-") as folder:
+        write_images(crops.source, crops.cells, 1, Path(folder, "images.npy"))
+    parasitized = sum(cell.label for cell in crops.cells)
+    patients = {cell.patient for cell in crops.cells}
+    line = {"name": _name_for(path), "path": str(path), "sha256": sha256_of_crops(path)}
+    return (
+        f"# {parasitized} parasitized and {len(crops.cells) - parasitized} uninfected cells, "
+        f"patients {'unknown' if '' in patients else len(patients)}; in params.yaml, below "
+        f"`external:` without its []\n    - {json.dumps(line, ensure_ascii=False)}"
+    )
+
+
+def _find(wanted: ExternalSet) -> Path:
+    path = Path(wanted.path)
+    if path.is_dir():
+        return path
+    mirrored = find_in_mirror(wanted.sha256)
+    if mirrored is not None:
+        return mirrored
+    if path.is_file():
+        return path
+    raise MalariaError(
+        f"{wanted.path!r} is neither a zip nor a folder, relative to {Path.cwd()}, and "
+        f"{describe_mirror(wanted.sha256)}; correct the path, or set {MIRROR} to a folder that "
+        "holds the zip."
+    )
+
+
+def _predict_set(wanted: ExternalSet, size: int, predict: Predict, workspace: Path) -> pd.DataFrame:
+    with (
+        open_pinned(wanted) as crops,
+        tempfile.TemporaryDirectory(dir=workspace, prefix=".external-") as folder,
+    ):
+        images = Path(folder, "images.npy")
+        write_images(crops.source, crops.cells, size, images)
+        logit = predict(np.load(images, mmap_mode="r"), np.arange(len(crops.cells)))
+    cells = pd.DataFrame(
+        {
+            "set": wanted.name,
+            "cell_id": [cell.cell_id for cell in crops.cells],
+            "patient": [cell.patient for cell in crops.cells],
+            "label": [cell.label for cell in crops.cells],
+            "logit": logit,
+        }
+    )
+    return with_probabilities(cells)
+
+
+def _files(folder: Path) -> Iterator[tuple[str, int]]:
+    """Give the name and bytes of everything below a folder, as a zip of it would list them."""
+    # Without `onerror`, a folder that is not readable would be skipped.
+    for parent, folders, files in os.walk(folder, onerror=_refuse):
+        for path in (Path(parent, name) for name in sorted([*folders, *files])):
+            name = path.relative_to(folder).as_posix()
+            check_name(folder, name)
+            if path.is_symlink():
+                raise fault(folder, name, "is a symbolic link; put the file itself there")
+            if path.is_dir():
+                yield f"{name}/", 0
+            elif path.is_file():
+                yield name, path.stat().st_size
+            else:
+                raise fault(folder, name, "is neither a file nor a folder; remove it")
+
+
+def _refuse(error: OSError) -> NoReturn:
+    raise MalariaError(f"{error.filename} cannot be read ({error.strerror}); fix that.") from None
+
+
+def _in_layout(source: Path, entries: list[tuple[str, int]]) -> list[Cell]:
+    """Return the cells among entries (name and bytes); refuse what the layout has no place for."""
+    base = ROOT if any(name.startswith(ROOT) for name, _ in entries) else ""
+    folders = {base + folder.removeprefix(ROOT): label for folder, label in FOLDERS.items()}
+    skipped = {base, *folders, *(folder + THUMBS for folder in folders)}
+    found = []
+    for name, count in entries:
+        if name in skipped:
+            continue
+        folder = name[: name.rfind("/") + 1]
+        if folder not in folders or PurePosixPath(name).suffix != ".png" or not name.isprintable():
+            raise fault(
+                source,
+                name,
+                f"has no place in it: only PNG files and {THUMBS} in {' and '.join(folders)} (in "
+                "this very spelling) may be there; remove, rename or move the entry",
+            )
+        check_bytes(source, name, count)
+        found.append((name, folders[folder]))
+    if not found:
+        raise MalariaError(
+            f"{source} has no cell; put PNG files into {' and '.join(folders)} there."
+        )
+    cells = [cell for entry in found if (cell := cell_of(*entry)) is not None]
+    if len(cells) < len(found):  # not all have the official form, so no name gives a patient
+        cells = [Cell(PurePosixPath(name).stem, name, label, "", "", "") for name, label in found]
+    return in_order(source, cells)
+
+
+def _name_for(path: Path) -> str:
+    """Return a name for a set, made from the name of its file."""
+    stem = path.name if path.is_dir() else path.stem
+    name = re.sub(r"[^a-z0-9]+", "_", stem.lower()).strip("_")
+    return f"external_{name}"[:30].strip("_") if name in ("", *SPLITS) else name[:30]

@@ -1,0 +1,60 @@
+"""The predictions of a folder's evaluated model for cells in image files."""
+
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from malaria.errors import MalariaError
+from malaria.prediction.table import DIGITS
+from malaria.registry.classifier import open_classifier
+from malaria.registry.crops import list_crops, write_crops
+from malaria.registry.evaluated_model import read_evaluated_model
+
+
+def predict_files(root: Path, folder: str, paths: Sequence[Path]) -> pd.DataFrame:
+    """Return file, probability, label and threshold, one row per image file.
+
+    `folder` has the model and is relative to the repository; `paths` are files and folders of
+    them. All are decoded before the first is predicted, so a damaged one is reported early.
+    Raises MalariaError for a folder without an evaluated model, and for files that are not crops.
+    """
+    files = list_crops(paths)
+    evaluated = read_evaluated_model(root, folder)
+    classifier = open_classifier(evaluated.model, evaluated.threshold)
+    with tempfile.TemporaryDirectory(prefix="malaria-") as scratch:
+        images = Path(scratch, "images.npy")
+        write_crops(files, classifier.size, images)
+        answer = classifier.classify(np.load(images, mmap_mode="r"))
+    answer.insert(0, "file", [str(file) for file in files])
+    return answer
+
+
+def to_text(answer: pd.DataFrame, as_json: bool) -> str:
+    """Return the answer as CSV or as a JSON list of objects."""
+    if as_json:
+        return json.dumps(answer.to_dict("records"), indent=2, ensure_ascii=False) + "\n"
+    return str(answer.to_csv(index=False, float_format=f"%.{DIGITS}f", lineterminator="\n"))
+
+
+def check_output(output: Path) -> None:
+    """Raise MalariaError if `write_output` could not write, minutes before it would."""
+    if output.is_dir() or not output.absolute().parent.is_dir():
+        what = "is a folder" if output.is_dir() else "is in a folder that does not exist"
+        raise MalariaError(f"--output {output} {what}; name a file in a folder that does.")
+
+
+def write_output(text: str, output: Path) -> None:
+    """Write a file whole or not at all; what was there is replaced."""
+    draft = output.with_name(f".{output.name}.{os.getpid()}.tmp")
+    try:
+        draft.write_text(text, encoding="utf-8")
+        os.replace(draft, output)
+    except OSError as error:
+        raise MalariaError(f"{output} cannot be written ({error.strerror}); fix that.") from None
+    finally:
+        draft.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Studies over many runs, and tools around the cells."""

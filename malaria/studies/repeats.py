@@ -1,0 +1,163 @@
+"""The same recipe several times: k folds of the patients, or several seeds.
+
+Each run is a DVC experiment of its own, so an interrupted series resumes where it stopped.
+"""
+
+import io
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from malaria.core.yaml_files import parse_yaml, read_yaml
+from malaria.errors import MalariaError
+from malaria.params import check_study
+from malaria.paths import LOCK, METRICS, PARAMS, PREDICTIONS, dvc
+from malaria.pipeline.identity import digest_of, identity, locked_parts
+from malaria.pipeline.stages import hashes_in, place
+from malaria.prediction.table import PREDICTION_COLUMNS, read_predictions
+from malaria.studies.experiments import file_at, list_experiments
+
+SPLIT = "test"  # the split by which the runs of a series are compared
+COUNTS = ("n_cells", "n_patients")
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """One run of a series: its DVC experiment's name, and its params as KEY=VALUE."""
+
+    experiment: str
+    settings: tuple[str, ...]
+
+
+def folds_of(name: str, folds: int, settings: Sequence[str]) -> list[Repeat]:
+    """Return a run for each of k folds, all with the same other settings."""
+    return [
+        Repeat(f"{name}-fold{fold}", (*settings, f"split.folds={folds}", f"split.fold={fold}"))
+        for fold in range(1, folds + 1)
+    ]
+
+
+def seeds_of(name: str, seeds: Sequence[int], settings: Sequence[str]) -> list[Repeat]:
+    """Return a run for each seed of the training, all with the same other settings."""
+    return [Repeat(f"{name}-seed{seed}", (*settings, f"train.seed={seed}")) for seed in seeds]
+
+
+def run_series(root: Path, folder: str, series: Sequence[Repeat]) -> Iterator[str]:
+    """Run each that has not run yet as a temporary DVC experiment; give progress messages.
+
+    `folder` is the pipeline's, relative to the repository. All params are checked before the
+    first run. Raises MalariaError for an experiment of the same name with other params or code,
+    and if DVC fails.
+    """
+    waiting = [repeat for repeat in series if not _has_run(root, folder, repeat)]
+    yield f"{len(series) - len(waiting)} of {len(series)} have run already"
+    for repeat in waiting:
+        yield f"{repeat.experiment} starts"
+        run = [sys.executable, "-m", "dvc", "exp", "run", "--temp", f"--name={repeat.experiment}"]
+        changes = [f"--set-param={setting}" for setting in repeat.settings]
+        if subprocess.run([*run, *changes], cwd=root / folder, check=False).returncode:
+            raise MalariaError(
+                f"the DVC experiment {repeat.experiment} failed, see above; the same command "
+                "resumes the series and keeps the runs that have finished."
+            )
+
+
+def read_series(root: Path, folder: str, name: str) -> dict[str, pd.DataFrame]:
+    """Return the test predictions of each finished run of a series, as `read_runs` does.
+
+    Raises MalariaError if no experiment belongs to the series.
+    """
+    return read_runs(root, folder, _finished(root, name))
+
+
+def read_runs(root: Path, folder: str, commits: Mapping[str, str]) -> dict[str, pd.DataFrame]:
+    """Return the test predictions of experiments; `commits` has the commit of each by its name.
+
+    The column `called` is added: whether the cell is called parasitized at the run's threshold.
+    """
+    found = {}
+    for experiment, commit in commits.items():
+        content = file_at(root, commit, place(folder, PREDICTIONS))
+        predictions = read_predictions(io.BytesIO(content))
+        threshold = _metrics(root, commit, folder)["threshold"]
+        tested = predictions[predictions["split"] == SPLIT][PREDICTION_COLUMNS]
+        found[experiment] = tested.assign(called=tested["probability"] >= threshold)
+    return found
+
+
+def summarise(root: Path, folder: str, name: str) -> pd.DataFrame:
+    """Return the test metrics of each finished run of a series, then their mean and sd.
+
+    The sd is the spread of the runs; as folds share their training cells, it is not a standard
+    error of the mean (Bengio and Grandvalet 2004, No Unbiased Estimator of the Variance of K-Fold
+    Cross-Validation).
+    """
+    commits = _finished(root, name)
+    table = pd.DataFrame({run: _metrics(root, commits[run], folder) for run in commits}).T
+    values = table.drop(columns=list(COUNTS))
+    summary = pd.DataFrame({"mean": values.mean(), "sd": values.std(ddof=1)}).T
+    whole = pd.concat([table, summary]).rename_axis("experiment").reset_index()
+    return whole.astype(dict.fromkeys(COUNTS, "Int64"))
+
+
+def _finished(root: Path, name: str) -> dict[str, str]:
+    """Return the commit of each run of a series by experiment, in the order of their numbers."""
+    commits = list_experiments(root)
+    matches = [re.fullmatch(rf"({re.escape(name)}-(?:fold|seed))(\d+)", run) for run in commits]
+    found = sorted((int(match[2]), match[0]) for match in matches if match)
+    if not found:
+        raise MalariaError(
+            f"no DVC experiment belongs to a series {name!r}; `uv run malaria repeat` makes one."
+        )
+    return {run: commits[run] for _, run in found}
+
+
+def _metrics(root: Path, commit: str, folder: str) -> dict[str, Any]:
+    metrics: dict[str, Any] = json.loads(file_at(root, commit, place(folder, METRICS)))
+    return dict(metrics[SPLIT])
+
+
+def _has_run(root: Path, folder: str, repeat: Repeat) -> bool:
+    """Return whether there is an experiment with exactly these params and this code."""
+    params = _with(read_yaml(root / folder / PARAMS), repeat.settings)
+    commit = list_experiments(root).get(repeat.experiment)
+    if commit is None:
+        return False
+    lock = parse_yaml(file_at(root, commit, place(folder, LOCK)))
+    ran = digest_of(locked_parts(lock["stages"], hashes_in(lock)))
+    if ran == identity(root / folder, params):
+        return True
+    remedy = dvc(folder, f"exp remove {repeat.experiment}")
+    raise MalariaError(
+        f"the DVC experiment {repeat.experiment} has run with other params or other code; give "
+        f"--name another name, or remove it with `{remedy}`."
+    )
+
+
+def _with(params: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
+    """Return the params with each KEY=VALUE set, checked."""
+    params = deepcopy(params)  # read_yaml shares its values
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        *sections, last = key.split(".")
+        inner = params
+        try:
+            value = parse_yaml(text)
+            for section in sections:
+                inner = inner[section]
+            if not equals or last not in inner:
+                raise KeyError(key)
+        except (KeyError, TypeError, ValueError):
+            raise MalariaError(
+                f"{setting!r} does not set a key of params.yaml; write it as train.epochs=2."
+            ) from None
+        inner[last] = value
+    return check_study(params)

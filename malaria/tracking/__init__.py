@@ -1,0 +1,1 @@
+"""MLflow as a view of Git, dvc.lock and DVC's cache."""

@@ -1,0 +1,32 @@
+"""predict: the model's logit and probability for each val, test and external cell."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import keras
+import numpy as np
+
+from malaria.core.params import load
+from malaria.core.table import EVALUATED, open_images, read_cells
+from malaria.paths import CELLS, EXTERNAL, IMAGES, MODEL, ORDER, PREDICTIONS
+from malaria.prediction.external import check_external, predict_external
+from malaria.prediction.params import EvaluateParams
+from malaria.prediction.predict import predictor
+from malaria.prediction.table import with_probabilities, write_predictions, write_table
+
+if TYPE_CHECKING:
+    from malaria.tracking.live import StageRun
+
+
+def main(run: "StageRun") -> None:
+    params = load(EvaluateParams)
+    check_external(params.external)
+    table = read_cells(Path(CELLS))
+    images = open_images(Path(IMAGES), Path(ORDER), table)
+    predict = predictor(keras.models.load_model(MODEL))
+    rows = np.flatnonzero(table["split"].isin(EVALUATED))
+    evaluated = table.iloc[rows].assign(logit=predict(images, rows))
+    Path(PREDICTIONS).parent.mkdir(exist_ok=True)
+    write_predictions(with_probabilities(evaluated), Path(PREDICTIONS))
+    sets = predict_external(params.external, images.shape[1], predict, Path(IMAGES).parent)
+    write_table(sets, Path(EXTERNAL))
