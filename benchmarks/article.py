@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from malaria.recipes import RECIPES
+from malaria.models.base.system import find_system
 
 
 def vgg19(size: int, learns_from: str | None) -> keras.Model:
@@ -20,7 +20,7 @@ def vgg19(size: int, learns_from: str | None) -> keras.Model:
     for _ in range(2):
         x = layers.Dropout(0.3)(layers.Dense(512, activation="relu")(x))
     model = keras.Model(body.input, layers.Dense(1, activation="sigmoid")(x))
-    recipe = RECIPES["vgg19_finetuned" if learns_from else "vgg19_frozen"]
+    recipe = find_system("vgg19_finetuned" if learns_from else "vgg19_frozen").recipe
     model.compile(
         keras.optimizers.RMSprop(recipe.learning_rate),
         loss="binary_crossentropy",

@@ -13,10 +13,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's library
 
-from malaria import models
-from malaria.cells import read_cells
-from malaria.optimizers import make_optimizer
-from malaria.recipes import RECIPES
+from malaria.core.table import read_cells
+from malaria.models.base.build import build
+from malaria.models.base.system import find_system
+from malaria.training.optimizers import make_optimizer
 
 
 def main(name: str, images: Path, cells: Path) -> None:
@@ -31,10 +31,10 @@ def main(name: str, images: Path, cells: Path) -> None:
         x[split] = np.divide(array[part], 255, dtype=np.float32)
         y[split] = labels[part]
 
-    whole = models.build(name, array.shape[1], weights=None)
+    whole = build(name, array.shape[1], weights=None)
     # The images are scaled already, so the model begins after its own scaling.
     model = keras.Model(whole.get_layer("scale").output, whole.output)
-    recipe = RECIPES[name]
+    recipe = find_system(name).recipe
     optimizer = make_optimizer(recipe.optimizer, "constant", recipe.learning_rate, steps=1)
     model.compile(optimizer, "binary_crossentropy")
     model.fit(

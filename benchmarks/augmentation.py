@@ -11,19 +11,18 @@ import typer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's library
 
-import malaria.quiet_keras  # noqa: F401
 
 import keras
 import numpy as np
 from keras import ops
 
 from benchmarks.report import publish, spread, table, verdict
-from malaria import backend
-from malaria.augment import DeviceEngine, GeneratorEngine, transform
-from malaria.draws import PLAN_WIDTH
-from malaria.recipes import RECIPES
+from malaria.models.base.system import find_system
+from malaria.training import backend
+from malaria.training.augment import DeviceEngine, GeneratorEngine, transform
+from malaria.training.draws import PLAN_WIDTH
 
-ARTICLE = RECIPES["vgg19_finetuned"].augment
+ARTICLE = find_system("vgg19_finetuned").recipe.augment
 CLAIMS = {"cpu": 4, "gpu": 100}
 SEED = 1
 

@@ -1,6 +1,7 @@
 """A temporary copy of this repository in which a benchmark runs DVC and Git."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,8 +15,8 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parents[1]
 DVC = [sys.executable, "-m", "dvc"]
-REPRO = [*DVC, "repro", "demo/dvc.yaml"]
-MALARIA = [sys.executable, "-m", "malaria.cli"]
+REPRO = [*DVC, "--cd", "demo", "repro"]
+MALARIA = [sys.executable, "-m", "malaria.cli.main"]
 GIT = ["git", "-c", "user.name=benchmark", "-c", "user.email=benchmark@example.org"]
 # What a run without work costs depends on files, not on cells.
 SMALL: dict[str, dict[str, Any]] = {
@@ -73,7 +74,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 def copy_repository(root: Path) -> None:
     """Copy what Git would take, as it is in the workspace, without the demo's results."""
-    root.mkdir()
+    root.mkdir(parents=True)
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -83,9 +84,9 @@ def copy_repository(root: Path) -> None:
     ).stdout
     for name in filter(None, listed.split("\0")):
         source, copy = ROOT / name, root / name
-        if source.is_file() and not name.startswith(("demo/reports", "demo/dvc.lock")):
+        if source.exists() and not name.startswith(("demo/reports", "demo/dvc.lock")):
             copy.parent.mkdir(parents=True, exist_ok=True)
-            copy.write_bytes(source.read_bytes())
+            shutil.copyfile(source, copy, follow_symlinks=False)
 
 
 def change_params(path: Path, changes: Mapping[str, Mapping[str, Any]]) -> None:

@@ -13,8 +13,8 @@ from scipy.stats import norm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's library
 
 from benchmarks.report import publish, table
-from malaria.bootstrap import Resampled, draw_weights, patients_of
-from malaria.intervals import LEVEL, interval_table
+from malaria.evaluation.bootstrap import Resampled, draw_weights, patients_of
+from malaria.evaluation.intervals import LEVEL, interval_table
 
 SECTION = "coverage"
 THRESHOLD = 0.5

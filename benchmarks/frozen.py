@@ -12,7 +12,6 @@ import typer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's library
 
-import malaria.quiet_keras  # noqa: F401
 
 import keras
 import numpy as np
@@ -20,13 +19,14 @@ import numpy as np
 from benchmarks import article
 from benchmarks.report import publish, spread, table, verdict
 from benchmarks.sides import in_turn
-from malaria import backend, models
-from malaria.checkpoint import Checkpoint
-from malaria.recipes import RECIPES
-from malaria.training import Cells, train
+from malaria.models.base.build import build
+from malaria.models.base.system import find_system
+from malaria.training import backend
+from malaria.training.checkpoint import Checkpoint
+from malaria.training.train import Cells, train
 
 MODEL = "vgg19_frozen"
-RECIPE = RECIPES[MODEL]
+RECIPE = find_system(MODEL).recipe
 SEED = 1
 CLAIM = 10
 VAL_SHARE = 0.25  # of the train cells' number, as in the study
@@ -80,7 +80,7 @@ def noise(size: int, count: int) -> Cells:
 def ours(cells: Cells) -> dict[str, Any]:
     """Return the seconds of the library's training."""
     prepared = backend.prepare("auto", "auto", SEED)
-    model = models.build(MODEL, cells.array.shape[1], weights=None)
+    model = build(MODEL, cells.array.shape[1], weights=None)
     with tempfile.TemporaryDirectory(prefix="malaria-") as folder:
         start = time.perf_counter()
         train(

@@ -22,11 +22,11 @@ from benchmarks.gate_population import (
 )
 from benchmarks.gate_runs import EQUAL, RUNS
 from benchmarks.report import publish, table
-from malaria.metrics import compute_metrics
-from malaria.paired import PAIRED, PairedDifference, paired_differences
-from malaria.params.base import load
-from malaria.params.gate import GateParams
-from malaria.verdict import Verdict, holm, judge_metric, overall
+from malaria.core.params import load
+from malaria.evaluation.metrics import compute_metrics
+from malaria.gate.paired import PAIRED, PairedDifference, paired_differences
+from malaria.gate.params import GateParams
+from malaria.gate.verdict import Verdict, holm, judge_metric, overall
 
 ROOT = Path(__file__).resolve().parents[1]
 SECTION = "gate"
@@ -136,7 +136,7 @@ def runs_table(
     header = ["run", *(f"{metric}, points lost" for metric in PAIRED)]
     header += [f"{number}: {verdict}" for number in numbers for verdict in ("PASS", "FAIL")]
     return (
-        f"The same and the spoilt runs against an equal one, on so many patients drawn from the "
+        f"The same and the spoilt runs against an equal one, on that many patients drawn from the "
         f"real ones ({simulations} draws, {replicates} resamples; the rest is INCONCLUSIVE):\n\n"
         + table(header, sorted(rows, key=lambda row: (row[0] != EQUAL, str(row[0]))))
     )

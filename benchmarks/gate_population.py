@@ -11,7 +11,7 @@ from scipy.optimize import brentq
 from scipy.special import expit
 from scipy.stats import norm
 
-from malaria.intervals import effective_units
+from malaria.evaluation.intervals import effective_units
 
 KEY = ["cell_id", "patient", "label"]
 NEAR = 3.0  # logits; farther from the threshold hardly any cell changes its call
@@ -64,7 +64,7 @@ def draw_patients(
 
 
 class Population:
-    """Patients to draw test splits from, and what the metrics of endlessly many of them are."""
+    """Patients to draw test splits from, and the limits of their metrics."""
 
     def __init__(self, cells: pd.DataFrame, disagreements: Disagreements) -> None:
         """`cells` has the columns patient, label and margin."""

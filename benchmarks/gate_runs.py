@@ -20,14 +20,15 @@ from scipy.special import logit
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's library
 
 from benchmarks.gate_population import KEY
-from malaria.cells import read_cells
-from malaria.corrections import DROP, FLIP
-from malaria.experiments import file_at, list_experiments
-from malaria.metrics import DIGITS, choose_threshold, read_predictions
-from malaria.params.base import load
-from malaria.params.train import TrainParams
-from malaria.pipeline import PREDICTIONS
-from malaria.repeats import Repeat, read_runs, run_series, seeds_of
+from malaria.core.params import load
+from malaria.core.table import read_cells
+from malaria.data.corrections import DROP, FLIP
+from malaria.evaluation.metrics import choose_threshold
+from malaria.paths import PREDICTIONS
+from malaria.prediction.table import DIGITS, read_predictions
+from malaria.studies.experiments import file_at, list_experiments
+from malaria.studies.repeats import Repeat, read_runs, run_series, seeds_of
+from malaria.training.params import TrainParams
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = Path(__file__).with_name("gate_runs.csv")

@@ -19,11 +19,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's 
 
 from benchmarks.report import publish, spread, table, verdict
 from benchmarks.sides import in_turn
-from malaria.evaluated import Files
-from malaria.gate import judge_files
-from malaria.metrics import DIGITS, PREDICTION_COLUMNS, compute_metrics
-from malaria.params.base import load
-from malaria.params.gate import GateParams
+from malaria.core.params import load
+from malaria.evaluation.metrics import compute_metrics
+from malaria.gate.judge import judge
+from malaria.gate.params import GateParams
+from malaria.gate.predictions import Files
+from malaria.prediction.table import DIGITS, PREDICTION_COLUMNS
 
 SECTION = "gate_speed"
 CLAIM_S, CLAIM_MB = 5, 1000
@@ -117,7 +118,7 @@ def judged(base: pd.DataFrame, head: pd.DataFrame, replicates: int) -> float:
         )
         for model in (base, head)
     )
-    return timed(lambda: judge_files(ours, theirs, None, params, COMMIT))
+    return timed(lambda: judge(ours, theirs, None, params, COMMIT))
 
 
 def resampled(base: pd.DataFrame, head: pd.DataFrame, replicates: int) -> float:

@@ -11,13 +11,14 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from statistics import median
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Annotated, Any
 
 import typer
 
-from benchmarks.checkout import DVC, temporary_checkout
+from benchmarks.checkout import REPRO, temporary_checkout
 from benchmarks.report import publish, spread, table, verdict
 from benchmarks.sides import in_turn
 
@@ -44,7 +45,7 @@ class Watched:
 
     def __init__(self, run: Any, watch: Watch) -> None:
         self._run, self._watch = run, watch
-        self.context, self.run_id = run.context, run.run_id
+        self.facts, self.run_id = run.facts, run.run_id
 
     def resolved(self, values: Mapping[str, Any]) -> None:
         with self._watch(PARTS[1]):
@@ -61,7 +62,7 @@ class Silent:
     run_id = ""
 
     def __init__(self, checkpoints: Path) -> None:
-        self.context = SimpleNamespace(key="0" * 64, checkpoints=checkpoints)
+        self.facts = SimpleNamespace(key="0" * 64, checkpoints=checkpoints)
 
     def resolved(self, values: Mapping[str, Any]) -> None:
         pass
@@ -91,7 +92,7 @@ def main(
     }
     with temporary_checkout(changes) as checkout:
         # Makes the store too, which costs seconds once in a repository's life.
-        checkout.run([*DVC, "repro", "demo/dvc.yaml:split", "demo/dvc.yaml:preprocess"])
+        checkout.run([*REPRO, "split", "preprocess"])
         os.environ.pop("MLFLOW_TRACKING_URI", None)
         options = {"folder": checkout.root / "demo"}
         results = in_turn("logging_overhead", [ON, OFF], rounds, options)
@@ -107,19 +108,14 @@ def train_here(side: str, folder: Path) -> dict[str, Any]:
     """Train in this process, in a pipeline's folder; return seconds and a digest of the history."""
     start = time.perf_counter()
     os.chdir(folder)
-    sys.path.insert(0, str(folder.parent / "stages"))
+    sys.path.insert(0, str(folder.parent))
     watch = Watch()
-    if side == OFF:
-        # Without MLflow's import too.
-        absent = ModuleType("malaria.tracking")
-        absent.__dict__.update(Context=SimpleNamespace, StageRun=Silent)
-        sys.modules["malaria.tracking"] = absent
-    else:
-        _import_mlflow(watch)
-    stage: Any = __import__("train")
+    stage: Any = import_module("stages.train")  # without MLflow
     if side == OFF:
         stage.main(Silent(folder.parent / ".dvc/tmp/checkpoints"))
     else:
+        with watch(PARTS[0]):
+            import malaria.tracking.live  # noqa: F401
         _run_stage(stage.main, watch)
     return {
         "seconds": time.perf_counter() - start,
@@ -129,20 +125,9 @@ def train_here(side: str, folder: Path) -> dict[str, Any]:
     }
 
 
-def _import_mlflow(watch: Watch) -> None:
-    """Import what logging alone needs, after what the training imports in any case."""
-    import malaria.quiet_keras
-
-    import keras  # noqa: F401
-    import pandas as pd  # noqa: F401
-
-    with watch(PARTS[0]):
-        import malaria.tracking  # noqa: F401
-
-
 def _run_stage(main: Callable[[Any], None], watch: Watch) -> None:
     """Run the stage as DVC would; all that surrounds `main` serves the logging."""
-    from malaria.stage import run_stage
+    from malaria.tracking.stage import run_stage
 
     trained = 0.0
 

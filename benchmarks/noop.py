@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's 
 
 from benchmarks.checkout import DVC, REPRO, SMALL, Checkout, temporary_checkout
 from benchmarks.report import publish, spread, table, verdict
-from malaria.params.base import read_yaml
+from malaria.core.yaml_files import read_yaml
 
 CLAIM_S = 4
 START = [*DVC, "--version"]
@@ -44,14 +44,14 @@ def compare(checkout: Checkout, rounds: int) -> str:
     stages, files = count(checkout.root / "demo/dvc.lock")
     header = ["side", "seconds: median (min to max)", "x times the start alone"]
     rows = [
-        ["`dvc repro demo/dvc.yaml`, nothing to do", spread(seconds["repro"], 2)],
+        ["`dvc --cd demo repro`, nothing to do", spread(seconds["repro"], 2)],
         ["`dvc --version`, the start of DVC alone", spread(seconds["start"], 2)],
     ]
     for row, value in zip(rows, (repro, alone), strict=True):
         row.append(f"{value / alone:.2f}")
     return "\n\n".join(
         [
-            f"{stages} stages, {files} files checked, {rounds} rounds.",
+            f"{stages} stages, {files} files and folders checked, {rounds} rounds.",
             table(header, rows),
             f"Seconds with nothing to do: {verdict(repro, CLAIM_S, at_least=False)}.",
         ]
@@ -59,7 +59,7 @@ def compare(checkout: Checkout, rounds: int) -> str:
 
 
 def count(lock: Path) -> tuple[int, int]:
-    """Return how many stages a dvc.lock has, and how many files they read and write."""
+    """Return how many stages a dvc.lock has, and how many files and folders they read and write."""
     stages: dict[str, Any] = read_yaml(lock)["stages"]
     paths = {
         entry["path"]

@@ -19,12 +19,12 @@ import typer
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's library
 
 from benchmarks.report import publish, spread, table, verdict
-from malaria.archive import Cell, decode, describe, list_cells, open_archive, read_entry
-from malaria.images import write_images
-from malaria.mirror import find_in_mirror
-from malaria.params.base import load
-from malaria.params.fetch import FetchParams, SyntheticParams
-from malaria.synthetic import draw
+from malaria.core.files import find_in_mirror
+from malaria.core.params import load
+from malaria.data.archive import Cell, decode, describe, list_cells, open_archive, read_entry
+from malaria.data.images import write_images
+from malaria.data.params import FetchParams, SyntheticParams
+from malaria.data.synthetic import draw
 
 ROOT = Path(__file__).resolve().parents[1]
 PILOT = ROOT / "pilot"

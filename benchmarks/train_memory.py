@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's library
 
 from benchmarks.report import publish, spread, table, verdict
-from malaria.cells import write_cells, write_order
+from malaria.core.table import write_cells, write_order
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = ("basic_cnn", "vgg19_frozen")
@@ -95,7 +95,7 @@ def marginal_seconds(seconds: dict[tuple[str, int], list[float]], few: int, many
 def command(side: str, model: str) -> list[str]:
     """Return what one side runs in its workspace."""
     if side == "train stage":
-        return [sys.executable, "stages/train.py"]
+        return [sys.executable, "stages", "train"]
     script = Path(__file__).with_name("article_fit.py")
     return [sys.executable, str(script), model, "data/images.npy", "data/cells.csv"]
 

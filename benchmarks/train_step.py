@@ -15,7 +15,6 @@ import typer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's library
 
-import malaria.quiet_keras  # noqa: F401
 
 import keras
 import numpy as np
@@ -23,16 +22,17 @@ import numpy as np
 from benchmarks import article
 from benchmarks.report import publish, spread, table, verdict
 from benchmarks.sides import in_turn
-from malaria import backend, models
-from malaria.augment import image_data_generator
-from malaria.batches import Batches
-from malaria.fitting import compile_phase
-from malaria.recipes import RECIPES
-from malaria.training import Cells, phases, prepare, rate_shares, trained_part
+from malaria.models.base.build import build
+from malaria.models.base.system import find_system
+from malaria.training import backend
+from malaria.training.augment import image_data_generator
+from malaria.training.batches import Batches
+from malaria.training.fitting import compile_phase
+from malaria.training.train import Cells, phases, prepare, rate_shares, trained_part
 
 MODEL = "vgg19_finetuned"
 FIRST_LEARNING = "block4_conv1"
-RECIPE = RECIPES[MODEL]
+RECIPE = find_system(MODEL).recipe
 SEED = 1
 CLAIMS = {"cpu": 1.6, "gpu": 10}
 INPUT_CLAIM = 0.95
@@ -129,7 +129,7 @@ def report(
 def ours(size: int, count: int, steps: int) -> dict[str, Any]:
     """Return the rates of a training as the train stage sets it up."""
     prepared = backend.prepare("auto", "auto", SEED)
-    model = models.build(MODEL, size, weights=None)
+    model = build(MODEL, size, weights=None)
     rows = np.random.default_rng(SEED).permutation(count)[: steps * RECIPE.batch_size]
     with tempfile.TemporaryDirectory(prefix="malaria-") as folder:
         images = np.lib.format.open_memmap(

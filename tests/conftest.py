@@ -12,7 +12,7 @@ from PIL import Image
 from xdist.scheduler import LoadFileScheduling
 
 REPO = Path(__file__).resolve().parents[1]
-DEMOS = "tests/pipeline/"
+DEMOS = "tests/end_to_end/"
 
 
 class ByFile(LoadFileScheduling):

@@ -8,7 +8,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from tests.test_experiments import git
+from tests.git_repo import git
 
 # By stage: params, deps made by others, outputs that DVC keeps, outputs that are in Git.
 STAGES: dict[str, tuple[list[str], list[str], list[str], list[str]]] = {
@@ -41,21 +41,22 @@ class LockRepo:
     def __init__(self, root: Path, folder: str = "demo") -> None:
         self.root = root
         self.folder = root / folder
-        self.repo = "." if folder == "." else ".."
         self._at = 0
         git(root.parent, "init", "-q", "-b", "main", str(root))
         (root / ".dvc").mkdir()
         (root / ".dvc/config").touch()
         (root / ".gitignore").write_text("/mlflow.db*\n/mlartifacts/\n/.dvc/*\n!/.dvc/config\n")
         self.folder.mkdir(exist_ok=True)
+        if folder != ".":
+            (self.folder / "stages").symlink_to("../stages")  # as demo/malaria is one
         (self.folder / ".gitignore").write_text("/data/\n/models/\n/reports/report.html\n")
         for stage in STAGES:
             self.write_code(stage, f"# {stage}\n")
         stages = {
             name: {
-                "cmd": f"python ${{repo}}/code/{name}.py",
+                "cmd": f"python stages/{name}.py",
                 "params": params,
-                "deps": [*deps, f"${{repo}}/code/{name}.py"],
+                "deps": [*deps, f"stages/{name}.py"],
                 "outs": [*cached, *({out: {"cache": False}} for out in tracked)],
             }
             for name, (params, deps, cached, tracked) in STAGES.items()
@@ -65,14 +66,14 @@ class LockRepo:
         self.commit("base")
 
     def write_code(self, stage: str, text: str) -> None:
-        path = self.root / "code" / f"{stage}.py"
+        path = self.root / "stages" / f"{stage}.py"
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
 
     def set_params(self, **changes: dict[str, Any]) -> None:
         """Write params.yaml, the defaults with changes by section."""
         values = {name: section | changes.get(name, {}) for name, section in PARAMS.items()}
-        write_yaml(self.folder / "params.yaml", {"repo": self.repo, **values})
+        write_yaml(self.folder / "params.yaml", values)
 
     def run(self, *only: str) -> None:
         """Leave what a run of all stages (or of some) would; its numbers follow from params."""
@@ -90,10 +91,9 @@ class LockRepo:
                     kept.parent.mkdir(parents=True, exist_ok=True)
                     kept.write_bytes(path.read_bytes())
             values = {key: params[key.split(".")[0]][key.split(".")[1]] for key in keys}
-            code = f"code/{name}.py" if self.repo == "." else f"../code/{name}.py"
             lock["stages"][name] = {
-                "cmd": f"python {self.repo}/code/{name}.py",
-                "deps": [self._locked(dep) for dep in [*deps, code]],
+                "cmd": f"python stages/{name}.py",
+                "deps": [self._locked(dep) for dep in [*deps, f"stages/{name}.py"]],
                 **({"params": {"params.yaml": values}} if values else {}),
                 "outs": [self._locked(out) for out in [*cached, *tracked]],
             }

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from malaria.child import HERE, find_port, get, serving, web_address
+from malaria.tracking.server import HERE, find_port, get, serving, web_address
 
 
 @contextmanager

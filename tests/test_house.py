@@ -1,11 +1,11 @@
-"""The rules of the house, read off the files: who imports whom, what depends on what."""
+"""The rules of the layout, read off the files: who imports whom, what depends on what."""
 
 import ast
 import importlib.metadata
 import re
 import subprocess
 import tomllib
-from collections.abc import Collection
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -13,10 +13,13 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from malaria.params.base import read_yaml
-from malaria.params.study import SECTIONS, flatten, load_study
-from malaria.pipeline import read_stages, values_of
-from malaria.results import END, START, TABLES
+from malaria import paths
+from malaria.core.params import flatten
+from malaria.core.yaml_files import read_yaml
+from malaria.models.base.system import find_system, names
+from malaria.params import SECTIONS, load_study
+from malaria.pipeline.stages import Stage, code_of, read_stages, values_of
+from malaria.studies.results import TABLES, between
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = [
@@ -26,138 +29,216 @@ STAGES = [
     "explore",
     "controls",
     "train",
+    "predict",
     "evaluate",
     "explain",
     "report",
 ]
 REPORT = "report"
-PAGES = "malaria/page.py"  # fills in the templates
-# Files that a stage imports or could but that cannot change its outputs: errors and their text, the
-# check of the whole params.yaml, the logging, and the gate's template. A change of them must not
-# cost a training.
-NO_EFFECT = {
-    "malaria/entry.py",
-    "malaria/errors.py",
-    "malaria/params/study.py",
-    "malaria/pipeline.py",
-    "malaria/rows.py",
-    "malaria/stage.py",
-    "malaria/states.py",
-    "malaria/templates/gate_comment.md.j2",
-    "malaria/tracking.py",
-}
-# Who knows MLflow; `import store` and the like are theirs to hide.
-MLFLOW = {
-    "malaria/checks/store.py",
-    "malaria/index.py",
-    "malaria/lineage.py",
-    "malaria/logged.py",
-    "malaria/logged_model.py",
-    "malaria/rebuild.py",
-    "malaria/registry.py",
-    "malaria/serving.py",
-    "malaria/store.py",
-    "malaria/sync.py",
-    "malaria/tracking.py",
-}
+# What lies in malaria/, from the bottom up. A package imports only what stands in the lines above
+# its own, or itself. A new package gets a line here, and stages that use it name it in dvc.yaml.
+ORDER = [
+    ["errors", "paths", "quiet_keras"],
+    ["core"],
+    ["drawing"],
+    ["data", "models", "pipeline"],
+    ["training"],
+    ["exploration", "prediction"],
+    ["evaluation"],
+    ["explanation"],
+    ["report"],
+    ["gate"],
+    ["params"],
+    ["tracking", "studies"],
+    ["registry", "doctor"],
+    ["cli"],
+]
+# An edit of these cannot change an output of a stage, so no stage depends on them: messages, names
+# of files (held against dvc.yaml below), and quiet starts.
+NO_DEP = {"errors", "paths", "quiet_keras"}
+LONGEST = 300  # lines of a file
+
+
+def part_of(module: str) -> str:
+    """Return what of malaria/ a module belongs to: a package, or a file at the top."""
+    return module.split(".")[1] if "." in module else ""
 
 
 @cache
 def imported(path: str) -> frozenset[str]:
-    """Return the names of the modules that a file imports, also inside its functions."""
-    names = set()
-    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+    """Return the modules that a file imports, also inside functions, but not for types alone."""
+    found = set()
+    for node in _run(ast.parse((ROOT / path).read_text())):
         if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path} has a relative import"
-            names |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return frozenset(names)
+            found |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return frozenset(found)
 
 
-def closure(path: str, without: Collection[str] = frozenset(NO_EFFECT)) -> set[str]:
-    """Return the files of this repository that are run when `path` is, with no effect-free ones."""
+def _run(tree: ast.AST) -> Iterator[ast.AST]:
+    """Give the nodes of a tree, without blocks that only type checkers read."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        yield node
+        yield from _run(node)
+
+
+def closure(path: str) -> set[str]:
+    """Return the files of malaria/ that run when `path` does, and itself."""
     found: set[str] = set()
     waiting = {path}
     while waiting:
         file = waiting.pop()
         found.add(file)
-        if file == PAGES:
-            templates = ROOT.glob("malaria/templates/*")
-            found |= {str(path.relative_to(ROOT)) for path in templates} - set(without)
-        for name in imported(file):
-            for candidate in (f"{name.replace('.', '/')}.py", f"stages/{name}.py"):
-                if (ROOT / candidate).is_file() and candidate not in found | set(without):
-                    waiting.add(candidate)
+        candidates = {f"{name.replace('.', '/')}.py" for name in imported(file)}
+        waiting |= {one for one in candidates if one.startswith("malaria/")} - found
+        waiting = {one for one in waiting if (ROOT / one).is_file()}
     return found
 
 
-def code_that_matters(stage: str) -> set[str]:
-    """Return the files that can change a stage's outputs; the report lists those of all stages."""
+def dep_of(file: str) -> str:
+    """Return what a stage names for a file of malaria/: its folder, or a file at the top."""
+    parts = file.split("/")
+    return "/".join(parts[:3] if parts[1] == "models" else parts[:2])
+
+
+def stages_of_root() -> dict[str, Stage]:
+    return read_stages(ROOT, load_study(ROOT / paths.PARAMS))
+
+
+def code_deps(stage: str) -> set[str]:
+    """Return the code that can change a stage's outputs; the report shows that of all stages."""
+    files = closure(f"stages/{stage}.py") - {f"stages/{stage}.py"}
+    deps = {dep_of(file) for file in files if part_of(file.replace("/", ".")) not in NO_DEP}
+    deps = {dep for dep in deps if dep.removesuffix(".py").split("/")[1] not in NO_DEP}
     if stage == REPORT:
-        return set().union(*(closure(f"stages/{other}.py") for other in STAGES))
-    return closure(f"stages/{stage}.py")
+        others = set().union(*(code_deps(other) for other in STAGES if other != REPORT))
+        systems = {dep for dep in others if "/systems/" in dep}
+        return deps | others - systems - {f"stages/{other}.py" for other in STAGES} | {"stages"}
+    if "malaria/training" in deps and stage in ("explore", "train"):
+        deps.add("malaria/models/systems/vgg19_finetuned.py")  # the root's train.model
+    return deps | {f"stages/{stage}.py"}
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_deps_are_the_files_that_can_change_the_outputs(stage: str) -> None:
-    stages = read_stages(ROOT, ".")
-    made = {out for other in stages.values() for out in other.outs}
-    code = [dep.removeprefix("./") for dep in stages[stage].deps if dep not in made]
-    assert code == sorted(code_that_matters(stage))
+def test_deps_are_the_folders_of_the_code(stage: str) -> None:
+    stages = stages_of_root()
+    named = set(code_of(stages[stage], stages.values()))
+    assert named == code_deps(stage), f"`{stage}` in dvc.yaml; then `.ci/run copies`"
+
+
+def test_a_package_imports_only_what_stands_below_it() -> None:
+    level = {name: number for number, line in enumerate(ORDER) for name in line}
+    for path in ROOT.glob("malaria/*"):
+        if path.suffix == ".py" or (path / "__init__.py").exists():
+            assert path.stem in level or path.stem == "__init__", f"{path.name} is not in ORDER"
+    for path in ROOT.glob("malaria/**/*.py"):
+        file = path.relative_to(ROOT).as_posix()
+        own = part_of(file.removesuffix(".py").replace("/", "."))
+        for name in imported(file):
+            other = part_of(name) if name.startswith("malaria.") else ""
+            if other in level and own != other:
+                assert level[other] < level[own], f"{file} imports {name}, which stands above it"
 
 
 def test_packages_run_nothing_on_import() -> None:
-    for package in ("malaria", "malaria/checks", "malaria/params"):
-        body = ast.parse((ROOT / package / "__init__.py").read_text()).body
-        assert [type(node) for node in body] == [ast.Expr]  # the docstring, so it is no dep
+    for path in ROOT.glob("malaria/*/**/__init__.py"):
+        body = ast.parse(path.read_text()).body
+        assert [type(node) for node in body] == [ast.Expr], path  # the docstring, so it is no dep
+
+
+def test_who_knows_dvc_mlflow_and_the_backends() -> None:
+    for path in ROOT.glob("malaria/**/*.py"):
+        file = path.relative_to(ROOT).as_posix()
+        top = {name.split(".")[0] for name in imported(file)}
+        assert not top & {"stages", "dvc"}, file
+        if not file.startswith(("malaria/tracking/", "malaria/registry/", "malaria/doctor/")):
+            assert "mlflow" not in top, file
+        if file not in ("malaria/training/backend.py", "malaria/explanation/gradients.py"):
+            assert not top & {"tensorflow", "jax"}, file
+    for stage in STAGES:
+        assert not imported(f"stages/{stage}.py") & {f"stages.{other}" for other in STAGES}
+
+
+def test_a_system_imports_only_what_systems_share() -> None:
+    for path in ROOT.glob("malaria/models/systems/*.py"):
+        for name in imported(path.relative_to(ROOT).as_posix()):
+            assert not name.startswith("malaria.models.systems"), path
+    for path in [*ROOT.glob("malaria/**/*.py"), *ROOT.glob("stages/*.py")]:
+        named = imported(path.relative_to(ROOT).as_posix())
+        assert not any(name.startswith("malaria.models.systems") for name in named), path
+
+
+def test_every_system_has_a_recipe_and_a_source() -> None:
+    for name in names():
+        system = find_system(name)
+        assert system.source
+        assert system.recipe.epochs
+
+
+def test_no_file_is_too_long() -> None:
+    for folder in ("malaria", "stages", "scripts", "tests", "benchmarks", ".ci"):
+        for path in ROOT.glob(f"{folder}/**/*.py"):
+            assert len(path.read_text().splitlines()) <= LONGEST, path
+    assert len((ROOT / paths.PIPELINE).read_text().splitlines()) < 270
+
+
+def test_tests_lie_in_the_folders_of_what_they_test() -> None:
+    packages = {path.parent.name for path in ROOT.glob("malaria/*/__init__.py")}
+    folders = {path.parent.name for path in ROOT.glob("tests/*/__init__.py")}
+    assert folders - packages <= {"end_to_end", "scripts"}
 
 
 def test_every_key_but_mlflows_and_the_gates_is_used_and_the_report_shows_it() -> None:
-    stages = read_stages(ROOT, ".")
+    stages = stages_of_root()
     keys = {f"{model.section}.{key}" for model in SECTIONS for key in model.model_fields}
     keys = {key for key in keys if not key.startswith(("gate.", "mlflow."))}
-    assert {key for name in STAGES if name != REPORT for key in stages[name].params} == keys
-    shown = stages[REPORT].params
-    assert all(key in shown or key.split(".")[0] in shown for key in keys)
+    used = [key for name in STAGES if name != REPORT for key in stages[name].params]
+    for key in keys:
+        for named in (used, stages[REPORT].params):
+            assert any(f"{key}.".startswith(f"{name}.") for name in named), key
 
 
-def test_no_key_has_a_name_that_dvcs_run_cache_overlooks() -> None:
+@pytest.mark.parametrize("folder", paths.PIPELINES)
+def test_no_key_has_a_name_that_dvcs_run_cache_overlooks(folder: str) -> None:
     overlooked = {"size", "nfiles"}  # dvc.stage.cache leaves them out of its key, at any depth
-    for folder in ("", "demo", "pilot"):
-        params = load_study(ROOT / folder / "params.yaml")
-        for stage in read_stages(ROOT, ".").values():
-            for key, value in values_of(stage, params).items():
-                names = flatten({key: value})
-                below = {part for name in names for part in name.removeprefix(key).split(".")}
-                assert not ({key} | below) & overlooked
+    params = load_study(ROOT / folder / paths.PARAMS)
+    for stage in read_stages(ROOT / folder, params).values():
+        for key, value in values_of(stage, params).items():
+            below = flatten({key: value})
+            parts = {part for name in below for part in name.removeprefix(key).split(".")}
+            assert not ({key} | parts) & overlooked
 
 
 @pytest.mark.parametrize("folder", ["demo", "pilot"])
-def test_the_pipeline_is_the_same_file_everywhere(folder: str) -> None:
-    assert (ROOT / folder / "dvc.yaml").read_bytes() == (ROOT / "dvc.yaml").read_bytes()
+@pytest.mark.parametrize("name", [paths.PIPELINE, ".dvcignore"])
+def test_the_pipeline_is_the_same_file_everywhere(folder: str, name: str) -> None:
+    assert (ROOT / folder / name).read_bytes() == (ROOT / name).read_bytes(), "`.ci/run copies`"
+
+
+@pytest.mark.parametrize("folder", ["demo", "pilot"])
+def test_the_code_is_linked_into_every_pipeline(folder: str) -> None:
+    for name in ("malaria", "stages"):
+        assert (ROOT / folder / name).readlink() == Path("..") / name
 
 
 def test_every_stage_and_plot_says_what_it_is() -> None:
-    pipeline = read_yaml(ROOT / "dvc.yaml")
+    pipeline = read_yaml(ROOT / paths.PIPELINE)
     assert list(pipeline["stages"]) == STAGES
     assert all(stage["desc"] for stage in pipeline["stages"].values())
     titles = {name for plot in pipeline["plots"] for name in plot}
     assert {"loss", "roc", "precision_recall", "calibration", "confusion_test"} <= titles
 
 
-def test_data_flows_one_way() -> None:
-    for path in ROOT.glob("malaria/**/*.py"):
-        file = path.relative_to(ROOT).as_posix()
-        top = {name.split(".")[0] for name in imported(file)}
-        assert not top & {"stages", *STAGES, "dvc"}, file
-        if file not in MLFLOW:
-            assert "mlflow" not in top, file
-        if file not in ("malaria/backend.py", "malaria/gradients.py"):
-            assert not top & {"tensorflow", "jax"}, file
-    for stage in STAGES:
-        others = {f"stages.{other}" for other in STAGES} | set(STAGES)
-        assert not imported(f"stages/{stage}.py") & others
+def test_every_path_of_a_pipeline_is_one_of_dvc_yaml() -> None:
+    outs = {out for stage in stages_of_root().values() for out in stage.outs}
+    ours = {value for name, value in vars(paths).items() if name.isupper() and "/" in value}
+    for path in ours:
+        assert any(f"{path}/".startswith(f"{out}/") for out in outs), path
+    assert outs <= ours
 
 
 def pins() -> dict[str, str]:
@@ -190,8 +271,6 @@ def test_nothing_private_or_heavy_is_tracked() -> None:
         assert (ROOT / file).stat().st_size < 1_000_000, file
 
 
-def test_the_readmes_tables_are_those_of_the_metrics_files() -> None:
-    readme = (ROOT / "README.md").read_text()
-    for name, table in TABLES.items():
-        between = readme.split(START.format(name=name))[1].split(END.format(name=name))[0]
-        assert between.strip() == table(ROOT)
+def test_the_tables_are_those_of_the_metrics_files() -> None:
+    for (file, name), table in TABLES.items():
+        assert between((ROOT / file).read_text(), name) == table(ROOT)

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from malaria.params.base import read_yaml
+from malaria.core.yaml_files import read_yaml
 from tests.conftest import REPO
-from tests.test_experiments import git
+from tests.git_repo import git
 
 WORKFLOWS = sorted((REPO / ".github/workflows").glob("*.yml"))
 # Of each job, from the workflow or the job itself.
@@ -28,7 +28,7 @@ PERMISSIONS = {
     "study.propose": {"contents": "write", "pull-requests": "write"},
 }
 SHA = "a1b2c3d4" * 5
-# Stands in for gh: notes each call in the folder $GITHUB, answers `api` from the files there.
+# Stands in for gh: logs each call in the folder $GITHUB, answers `api` from the files there.
 GH = """\
 import json, os, pathlib, sys
 folder, arguments = pathlib.Path(os.environ["GITHUB"]), sys.argv[1:]
@@ -168,7 +168,7 @@ class GitHub:
         )
 
     def comment(self, run: str = "42") -> str:
-        """Return what the script says or dies of."""
+        """Return the script's output, or its error message if it fails."""
         result = self.after(sys.executable, ".ci/comment.py", run)
         return result.stdout if result.returncode == 0 else result.stderr
 
@@ -231,8 +231,8 @@ def test_a_long_comment_is_cut_before_github_refuses_it(github: GitHub) -> None:
     assert 60_000 < len(github.calls()[-1][-1]) < 65_536
 
 
-def test_a_wrong_id_and_githubs_refusals_are_told(github: GitHub) -> None:
-    assert github.comment("42; true").startswith("comment: '42; true' is no id of a run")
+def test_a_wrong_id_and_githubs_refusals_are_shown(github: GitHub) -> None:
+    assert github.comment("42; true").startswith("comment: '42; true' is not the id of a run")
     assert github.comment() == (
         "comment: gh api repos/lab/malaria/issues/7/comments failed: "
         "HTTP 404: POST issues/7/comments\n"
@@ -243,9 +243,10 @@ def test_results_are_proposed_as_a_draft_of_their_own_branch(
     github: GitHub, tmp_path: Path
 ) -> None:
     repo, results = tmp_path / "repo", tmp_path / "results"
+    proposed = ["README.md", "docs/results.md", "pilot/dvc.lock", "pilot/reports/metrics.json"]
     for folder, text in ((repo, "old"), (results, "new")):
-        (folder / "pilot/reports").mkdir(parents=True)
-        for file in ("README.md", "pilot/dvc.lock", "pilot/reports/metrics.json", "pilot/dvc.yaml"):
+        for file in (*proposed, "pilot/dvc.yaml"):
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
             (folder / file).write_text(text)
     (repo / ".ci").mkdir()
     shutil.copy(REPO / ".ci/propose", repo / ".ci")
@@ -254,11 +255,11 @@ def test_results_are_proposed_as_a_draft_of_their_own_branch(
     git(repo, "add", "-A")
     git(repo, "commit", "-q", "-m", "base")
     git(repo, "remote", "add", "origin", str(tmp_path / "origin"))
-    proposed = github.after("bash", ".ci/propose", "pilot", str(results), cwd=repo)
-    assert proposed.returncode == 0, proposed.stderr
+    result = github.after("bash", ".ci/propose", "pilot", str(results), cwd=repo)
+    assert result.returncode == 0, result.stderr
     *_, create = github.calls()
     assert create[:4] == ["pr", "create", "--draft", "--head"]
     listed = git(repo, "diff", "--name-only", "main", f"origin/{create[4]}").splitlines()
-    assert listed == ["README.md", "pilot/dvc.lock", "pilot/reports/metrics.json"]
+    assert listed == proposed
     again = github.after("bash", ".ci/propose", "pilot", str(results), cwd=repo)
     assert "the results are those of this commit already" in again.stdout

@@ -1,0 +1,95 @@
+"""The commands of `malaria` beside the pipeline, as a user calls them."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import keras
+import pandas as pd
+import pytest
+from PIL import Image
+
+from malaria.errors import MalariaError
+from malaria.studies import lr_range
+
+from .conftest import REPO, Checkout
+
+
+def malaria(
+    checkout: Checkout, *arguments: str, check: bool = True, **env: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the checkout's own `malaria`."""
+    command = [sys.executable, "-m", "malaria.cli.main", *arguments]
+    return checkout.run(*command, cwd=None, check=check, **env)
+
+
+@pytest.fixture
+def demo(finished: Checkout, tmp_path: Path) -> Iterator[Path]:
+    """A copy of the finished demo's folder that a test may write to."""
+    before = keras.config.dtype_policy()
+    copy = tmp_path / "demo"
+    shutil.copytree(finished.demo, copy, ignore=shutil.ignore_patterns("models", "raw"))
+    yield copy
+    keras.config.set_dtype_policy(before)
+
+
+def test_the_learning_rate_range_leaves_a_curve_and_its_picture(demo: Path) -> None:
+    output = lr_range.run(demo, lowest=1e-6, highest=0.1, steps=12)
+    assert output.startswith(f"{demo}/lr_range.png: suggests a learning rate of ")
+    curve = pd.read_csv(demo / "lr_range.csv")
+    assert 1 < len(curve) <= 12
+    assert curve["learning_rate"].iloc[0] == pytest.approx(1e-6)
+    assert Image.open(demo / "lr_range.png").size == (700, 400)
+
+
+def test_a_range_that_runs_backwards_is_refused(demo: Path) -> None:
+    with pytest.raises(MalariaError, match=r"--lowest is 1; it must be below --highest, 0\.1"):
+        lr_range.run(demo, lowest=1, highest=0.1, steps=5)
+
+
+def test_a_user_sees_one_sentence_and_quiet_libraries(finished: Checkout, tmp_path: Path) -> None:
+    shutil.copy(REPO / "demo/params.yaml", tmp_path)
+    result = malaria(finished, "lr-range", "--folder", str(tmp_path), check=False)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr == (
+        f"malaria: {tmp_path}/data/cells.csv is missing; make it with "
+        f"`uv run dvc --cd {tmp_path} repro split preprocess`.\n"
+    )
+
+
+def test_help_names_every_command(finished: Checkout) -> None:
+    output = malaria(finished, "--help").stdout
+    for name in (
+        *("subset", "collect", "results", "pin", "lr-range", "repeat", "summary", "audit"),
+        *("lock-check", "history"),
+    ):
+        assert name in output
+
+
+def test_what_commands_draw_is_not_committed_by_accident(finished: Checkout) -> None:
+    for file in ("lr_range.csv", "demo/lr_range.png"):
+        assert finished.run("git", "check-ignore", file).stdout.strip() == file
+
+
+@pytest.mark.slow
+def test_a_series_goes_on_where_it_was_and_is_summed_up(finished: Checkout, tmp_path: Path) -> None:
+    checkout = finished.copy(tmp_path)
+    checkout.commit("results")
+    series = ("repeat", "--folder", "demo", "--name", "s", "--seeds", "1,2", "-S")
+    missing = ("train.model=resnet18", "-S", f"train.weights=sha256:{'0' * 64}")
+    stopped = malaria(checkout, *series, *missing, check=False)
+    assert stopped.returncode == 2
+    assert "the DVC experiment s-seed1 failed" in stopped.stderr
+    first = malaria(checkout, *series, "train.epochs=1")
+    again = malaria(checkout, *series, "train.epochs=1")
+    assert "0 of 2 have run already" in first.stderr
+    assert "2 of 2 have run already" in again.stderr
+    rows = pd.read_csv(checkout.demo / "series/s.csv")
+    assert rows["experiment"].tolist() == ["s-seed1", "s-seed2", "mean", "sd"]
+    assert rows["accuracy"][:2].mean() == pytest.approx(rows["accuracy"][2], abs=1e-6)
+    others = malaria(checkout, *series, "train.epochs=3", check=False)
+    assert others.returncode == 2
+    assert "s-seed1 has run with other params or other code" in others.stderr

@@ -1,0 +1,129 @@
+"""The simulation behind the gate's margins: its truths, its fit, and the margins it asks for."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import logit
+
+from benchmarks.gate import margins_for, verdict_on, with_margins
+from benchmarks.gate_population import (
+    Disagreement,
+    Population,
+    draw_patients,
+    fitted,
+    read_runs,
+)
+from benchmarks.gate_runs import spoilt_labels, write_runs
+from malaria.core.params import load
+from malaria.evaluation.metrics import compute_metrics
+from malaria.gate.paired import PAIRED, PairedDifference
+from malaria.gate.params import GateParams
+from malaria.gate.verdict import Verdict
+from malaria.prediction.table import read_predictions
+from tests.conftest import REPO
+
+DISAGREEMENTS = {0: Disagreement(0.2, 0.4, 0.8), 1: Disagreement(0.3, 0.2, 0.6)}
+
+
+def cells() -> pd.DataFrame:
+    """Return real patients' cells with one model's margins."""
+    rows = read_predictions(REPO / "pilot/reports/predictions.csv")
+    return rows.assign(margin=rows["logit"])
+
+
+def population() -> Population:
+    return Population(cells(), DISAGREEMENTS)
+
+
+def test_the_truth_is_what_many_patients_tend_to() -> None:
+    shift = (-0.5, 0.3)
+    (run,) = population().draw(3000, [shift], np.random.default_rng(0))
+    truth = population().truth(shift)
+    found = compute_metrics(run, 0.5)
+    assert {name: found[name] for name in PAIRED} == pytest.approx(truth, abs=0.004)
+
+
+def test_a_shift_costs_what_it_should() -> None:
+    drawn = population()
+    for metric in PAIRED:
+        truth = drawn.truth(drawn.shift_for(metric, 0.02))
+        assert truth[metric] == pytest.approx(drawn.truth((0, 0))[metric] - 0.02, abs=1e-6)
+
+
+def test_the_disagreement_of_runs_is_found_again() -> None:
+    rng = np.random.default_rng(1)
+    scale = [DISAGREEMENTS[label].run for label in (1, 0)]
+    shifts = [tuple(rng.normal(scale=scale)) for _ in range(16)]
+    runs = population().draw(100, shifts, rng)
+    found = fitted([run.assign(margin=run["logit"]) for run in runs])
+    for label, expected in DISAGREEMENTS.items():
+        assert found[label] == pytest.approx(expected, abs=0.1)
+        assert found[label][1:] == pytest.approx(expected[1:], abs=0.06)
+
+
+def test_what_is_kept_of_a_run_are_its_calls_and_its_order(tmp_path: Path) -> None:
+    probability = np.array([0.2, 0.7, 0.6, 0.65, 0.649999])
+    run = pd.DataFrame(
+        {
+            "cell_id": list("edcba"),
+            "patient": "C1",
+            "label": 1,
+            "probability": probability,
+            "logit": logit(probability).round(6),
+            "called": probability >= 0.65,
+        }
+    )
+    write_runs({"one": run, "none": run.assign(called=False)}, tmp_path / "runs.csv")
+    kept = read_runs(tmp_path / "runs.csv")
+    assert kept["one"]["cell_id"].tolist() == list("abcde")
+    assert (kept["one"]["probability"] >= 0.5).tolist() == [False, True, False, True, False]
+    assert kept["one"]["margin"].argsort().tolist() == [4, 2, 0, 1, 3]
+    assert (kept["none"]["probability"] < 0.5).all()
+
+
+def test_runs_of_different_cells_are_refused(tmp_path: Path) -> None:
+    run = pd.DataFrame({"cell_id": ["a"], "patient": ["C1"], "label": [1]})
+    with pytest.raises(SystemExit, match="tested on different cells"):
+        write_runs({"one": run, "other": run.assign(label=0)}, tmp_path / "runs.csv")
+
+
+def test_labels_are_spoilt_as_their_names_say() -> None:
+    train = cells()
+    lists = spoilt_labels(train)
+    assert len(lists["noise20"][0]) == len(train) // 5
+    assert set(lists["missed20"][0]["label"]) == {1}
+    burden = train[train["label"] == 1].groupby("patient").size()
+    dropped = lists["nohigh"][0]["patient"].unique()
+    assert burden[dropped].min() >= burden.drop(dropped).max()
+
+
+def test_drawn_patients_are_whole_and_the_same_in_all_runs() -> None:
+    run = pd.DataFrame({"patient": list("aabccc"), "label": 1, "margin": range(6)})
+    one, other = draw_patients([run, run.assign(margin=0)], 5, np.random.default_rng(0))
+    assert one["patient"].nunique() == 5
+    assert one["patient"].equals(other["patient"])
+    sizes = one.groupby("patient")["margin"].agg(["size", "min"])
+    assert all({0: 2, 2: 1, 3: 3}[first] == size for size, first in sizes.to_numpy())
+
+
+def test_the_margins_are_the_smallest_with_which_the_claim_holds() -> None:
+    params = load(GateParams, REPO / "params.yaml")
+    rng = np.random.default_rng(0)
+    measured = [
+        {
+            metric: PairedDifference(metric, 0.9, 0.9 + rng.normal(scale=0.01), 0.01, 30)
+            for metric in PAIRED
+        }
+        for _ in range(200)
+    ]
+    needed = with_margins(params, margins_for(measured, params))
+    verdicts = [verdict_on(one, needed) for one in measured]
+    assert verdicts.count(Verdict.PASS) >= 0.8 * len(verdicts)
+    assert verdicts.count(Verdict.FAIL) <= 0.05 * len(verdicts)
+    smaller = {metric: rule.margin - 0.001 for metric, rule in needed.metrics.items()}
+    verdicts = [verdict_on(one, with_margins(params, smaller)) for one in measured]
+    assert verdicts.count(Verdict.PASS) < 0.8 * len(verdicts) or verdicts.count(
+        Verdict.FAIL
+    ) > 0.05 * len(verdicts)

@@ -1,0 +1,240 @@
+"""Whether a lock is up to date, without data: each change named once, without what follows."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from malaria.cli import main as cli
+from malaria.errors import MalariaError
+from malaria.gate import lock_check
+from malaria.gate.lock_check import LockState, check_lock
+from malaria.pipeline.stages import locked_hashes, md5
+from tests.conftest import REPO
+from tests.gate.test_metrics_check import edit, write_reports
+from tests.git_repo import git
+
+PIPELINE = """\
+stages:
+  train:
+    cmd: python stages train
+    params: [train]
+    deps: [stages/train.py, malaria/core, "malaria/systems/${train.model}.py"]
+    outs: [models/model.keras]
+  evaluate:
+    cmd: python stages evaluate
+    params: [evaluate]
+    deps: [models/model.keras, stages/evaluate.py, malaria/core]
+    outs:
+      - reports/predictions.csv: {cache: false}
+      - reports/external.csv: {cache: false}
+      - reports/tables: {cache: false}
+    metrics:
+      - reports/metrics.json: {cache: false}
+  report:
+    cmd: python stages report
+    params: [evaluate.threshold]
+    deps: [reports/metrics.json, reports/tables, stages/report.py]
+    outs:
+      - reports/report.html: {cache: false}
+"""
+PARAMS = "train: {model: s, epochs: 6}\nevaluate: {threshold: youden}\n"
+STAGES = ("train", "evaluate", "report")
+CODE = [f"stages/{stage}.py" for stage in STAGES]
+CODE += [f"malaria/{file}" for file in ("core/a.py", "core/b.j2", "systems/s.py", "systems/l.py")]
+MODEL, METRICS = "models/model.keras", "reports/metrics.json"
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def dvc(folder: Path, *arguments: str) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "dvc", *arguments], cwd=folder, check=True, capture_output=True
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository whose pipelines have run, cloned: without the data and DVC's cache."""
+    root = tmp_path_factory.mktemp("lock") / "repo"
+    git(root.parent, "init", "-q", "repo")
+    for name in CODE:
+        write(root / name, "# code\n")
+    dvc(root, "init", "-q")
+    for folder in (root, root / "pilot"):
+        if folder != root:
+            folder.mkdir()
+            dvc(folder, "init", "-q", "--subdir")
+            for name in ("malaria", "stages"):
+                (folder / name).symlink_to(Path("..", name))
+        shutil.copy(REPO / ".dvcignore", folder)
+        (folder / "dvc.yaml").write_text(PIPELINE)
+        (folder / "params.yaml").write_text(PARAMS)
+        write_reports(folder)
+        for file in (MODEL, "reports/tables/groups.csv", "reports/report.html"):
+            write(folder / file, "content")
+        dvc(folder, "commit", "--force")  # as if the stages had run
+    git(root, "add", "-A")
+    git(root, "commit", "-q", "-m", "results")
+    git(root, "clone", "-q", ".", "../clone")
+    return root.parent / "clone"
+
+
+@pytest.fixture
+def clone(finished: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "clone", symlinks=True))
+
+
+@pytest.mark.parametrize("folder", [".", "pilot"])
+def test_a_clone_without_data_is_ok(finished: Path, folder: str) -> None:
+    assert not (finished / folder / MODEL).exists()
+    assert check_lock(finished, folder) == LockState(folder, "ok")
+
+
+def test_without_a_lock_a_pipeline_has_not_run_unless_it_left_results(clone: Path) -> None:
+    (clone / "pilot/dvc.lock").unlink()
+    state = check_lock(clone, "pilot")
+    assert state.reasons == ("pilot/dvc.lock records no run of train, evaluate and report",)
+    assert (state.rerun, state.remedy) == (STAGES, "uv run dvc --cd pilot repro")
+    (clone / "pilot" / METRICS).unlink()
+    assert check_lock(clone, "pilot") == LockState("pilot", "never run")
+
+
+def test_each_change_is_named_once_with_its_stages(clone: Path) -> None:
+    pilot = clone / "pilot"
+    edit(clone / "malaria/core/a.py", "#", "##")
+    (clone / "malaria/core/new.py").touch()
+    (clone / "malaria/core/notes.md").touch()  # not code
+    (clone / "stages/report.py").unlink()
+    edit(pilot / "params.yaml", "epochs: 6", "epochs: 7, seed: 1")
+    edit(pilot / "params.yaml", "threshold: youden", "limit: 1")
+    edit(pilot / "dvc.yaml", "stages evaluate", "stages evaluate --fast")
+    edit(pilot / "dvc.yaml", "outs: [models", "outs: [models/last.keras, models")
+    edit(pilot / "dvc.yaml", "params: [evaluate.threshold]", "params: [evaluate.limit]")
+    (pilot / "reports/predictions.csv").unlink()
+    write(pilot / "reports/tables/groups.csv", "other content")
+    assert check_lock(clone, "pilot") == LockState(
+        "pilot",
+        "stale",
+        (
+            "train has not run since pilot/dvc.yaml names pilot/models/last.keras",
+            "train.epochs in pilot/params.yaml is 7, but train ran with 6",
+            "train.seed in pilot/params.yaml is 1, but train ran without it",
+            "malaria/core was modified after train and evaluate ran (malaria/core/a.py, "
+            "malaria/core/new.py)",
+            'evaluate.threshold in pilot/params.yaml is missing, but evaluate ran with "youden"',
+            "evaluate.limit in pilot/params.yaml is 1, but evaluate ran without it",
+            "pilot/reports/predictions.csv was deleted after evaluate left it",
+            "pilot/reports/tables was modified after evaluate left it",
+            "changed command of evaluate in pilot/dvc.yaml",
+            "report has not run since pilot/dvc.yaml names evaluate.limit",
+            "stages/report.py was deleted after report ran",
+        ),
+        STAGES,
+        "uv run dvc --cd pilot repro",
+    )
+
+
+def test_another_model_and_a_new_stage_have_not_run(clone: Path) -> None:
+    edit(clone / "params.yaml", "model: s", "model: l")
+    edit(
+        clone / "dvc.yaml",
+        "  report:",
+        "  explain: {cmd: x, deps: [models/model.keras]}\n  report:",
+    )
+    state = check_lock(clone, ".")
+    assert state.reasons == (
+        "train has not run since dvc.yaml names malaria/systems/l.py",
+        'train.model in params.yaml is "l", but train ran with "s"',
+        "dvc.lock records no run of explain",
+    )
+    assert state.rerun == ("train", "evaluate", "explain", "report")
+    assert state.remedy == "uv run dvc repro"
+
+
+def test_of_many_edited_files_some_are_named_if_the_lock_has_a_commit(clone: Path) -> None:
+    for name in "cdef":
+        (clone / f"malaria/core/{name}.py").touch()
+    (reason,) = check_lock(clone, "pilot").reasons
+    assert reason.endswith("ran (malaria/core/c.py, malaria/core/d.py, malaria/core/e.py, ...)")
+    git(clone, "rm", "-q", "--cached", "pilot/dvc.lock")
+    git(clone, "commit", "-q", "--amend", "-m", "results without the lock")
+    (reason,) = check_lock(clone, "pilot").reasons
+    assert reason == "malaria/core was modified after train and evaluate ran"
+
+
+def test_edited_metrics_are_stale_even_with_a_lock_that_fits(clone: Path) -> None:
+    lock, metrics = clone / "pilot/dvc.lock", clone / "pilot" / METRICS
+    before = md5(metrics)
+    edit(metrics, "0.75", "0.95")
+    state = check_lock(clone, "pilot")
+    number = (
+        "test.roc_auc in pilot/reports/metrics.json is 0.95, but reports/predictions.csv gives "
+        "0.75 at the file's threshold"
+    )
+    modified = "pilot/reports/metrics.json was modified after evaluate left it"
+    assert state.reasons == (modified, number)
+    assert state.rerun == ("evaluate", "report")
+    lock.write_text(lock.read_text().replace(before, md5(metrics)))
+    state = check_lock(clone, "pilot")
+    assert (state.reasons, state.rerun) == ((number,), ("evaluate", "report"))
+    assert state.remedy == "uv run dvc --cd pilot repro --force"
+
+
+def test_stages_of_different_runs_are_seen_in_the_lock(clone: Path) -> None:
+    lock = clone / "pilot/dvc.lock"
+    edit(lock, locked_hashes(clone / "pilot")[MODEL], "a" * 32)  # what train left
+    lock.write_text(lock.read_text().split("  report:")[0])
+    assert check_lock(clone, "pilot").reasons == (
+        "pilot/models/model.keras is of another run than the one that evaluate read",
+        "pilot/dvc.lock records no run of report",
+    )
+
+
+def test_data_that_was_not_fetched_means_nothing(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    status: dict[str, Any] = {
+        "train": [{"changed outs": {}}],
+        "evaluate": [{"changed deps": {MODEL: "modified"}}],  # belongs to train
+    }
+    monkeypatch.setattr(lock_check, "_read_status", lambda *_: status)
+    for how in ("not in cache", "deleted"):
+        status["train"][0]["changed outs"][MODEL] = how
+        assert check_lock(finished, ".").state == "ok"
+    status["train"][0]["changed outs"][MODEL] = "modified"
+    assert check_lock(finished, ".").reasons == (f"{MODEL} was modified after train left it",)
+
+
+def test_a_folder_without_a_pipeline_and_what_dvc_cannot_read_are_refused(clone: Path) -> None:
+    with pytest.raises(MalariaError, match=r"stages has no dvc\.yaml; name a folder"):
+        check_lock(clone, "stages")
+    edit(clone / "pilot/dvc.yaml", "cmd: python", "comand: python")
+    with pytest.raises(MalariaError, match=r"`uv run dvc --cd pilot status` failed: .*"):
+        check_lock(clone, "pilot")
+
+
+def test_the_command_answers_people_and_programs(
+    clone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("malaria.cli.root.ROOT", clone)
+    edit(clone / "stages/report.py", "#", "##")
+    answer = CliRunner().invoke(cli.app, ["lock-check", "pilot"])
+    assert answer.exit_code == 1
+    assert answer.output == (
+        "pilot: stale\n  stages/report.py was modified after report ran\n"
+        "  to run again: report; `uv run dvc --cd pilot repro`\n"
+    )
+    for file in ("dvc.lock", METRICS):
+        (clone / "pilot" / file).unlink()
+    answer = CliRunner().invoke(cli.app, ["lock-check", "--json", "pilot"])
+    assert answer.exit_code == 0
+    assert json.loads(answer.output)[0]["state"] == "never run"

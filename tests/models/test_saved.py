@@ -1,0 +1,150 @@
+"""The saved model: its bytes depend only on the model, and it needs only Keras."""
+
+import json
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from malaria.models.base.build import build
+from malaria.models.base.saved import ENTRY_DATE, LOGIT, logit_model, save_model
+from tests.conftest import REPO, random_images
+from tests.models.conftest import SIZE as VGG_SIZE
+from tests.models.conftest import write_weights
+
+SIZE = 16
+
+
+def small_model() -> keras.Model:
+    """Return a model whose two layers share an initializer, which Keras therefore numbers."""
+    keras.utils.set_random_seed(1)
+    shared = keras.initializers.GlorotUniform(seed=1)
+    image = keras.Input((SIZE, SIZE, 3), dtype="uint8", name="image")
+    x = keras.layers.Rescaling(1 / 255, name="scale")(image)
+    x = keras.layers.Conv2D(4, 3, kernel_initializer=shared, name="conv")(x)
+    x = keras.layers.Flatten(name="flatten")(x)
+    logit = keras.layers.Dense(1, kernel_initializer=shared, dtype="float32", name=LOGIT)(x)
+    probability = keras.layers.Activation("sigmoid", dtype="float32", name="probability")(logit)
+    return keras.Model(image, probability, name="basic_cnn")
+
+
+def shared_ids(path: Path) -> list[int]:
+    """Return every shared_object_id of a saved model's configuration."""
+    found: list[int] = []
+
+    def collect(node: Any) -> None:
+        if isinstance(node, dict):
+            found.extend(value for key, value in node.items() if key == "shared_object_id")
+            node = list(node.values())
+        if isinstance(node, list):
+            for item in node:
+                collect(item)
+
+    with zipfile.ZipFile(path) as archive:
+        collect(json.loads(archive.read("config.json")))
+    return found
+
+
+@pytest.mark.usefixtures("bfloat16")
+def test_a_saved_model_loads_and_predicts_the_same(tmp_path: Path) -> None:
+    model = small_model()
+    save_model(model, tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    images = random_images(4, SIZE)
+    assert loaded.name == "basic_cnn"
+    assert np.array_equal(loaded.predict(images, verbose=0), model.predict(images, verbose=0))
+    assert loaded.get_layer("conv").compute_dtype == "bfloat16"
+
+
+def test_the_container_holds_no_date(tmp_path: Path) -> None:
+    save_model(small_model(), tmp_path / "model.keras")
+    with zipfile.ZipFile(tmp_path / "model.keras") as archive:
+        assert archive.namelist() == ["config.json", "metadata.json", "model.weights.h5"]
+        assert {info.date_time for info in archive.infolist()} == {ENTRY_DATE}
+        assert set(json.loads(archive.read("metadata.json"))) == {"keras_version"}
+        content = b"".join(archive.read(name) for name in archive.namelist())
+    assert time.strftime("%Y-%m-%d").encode() not in content
+
+
+def test_shared_objects_are_numbered_in_their_order_and_stay_shared(tmp_path: Path) -> None:
+    model = small_model()
+    model.save(tmp_path / "keras.keras")
+    save_model(model, tmp_path / "model.keras")
+    before, after = shared_ids(tmp_path / "keras.keras"), shared_ids(tmp_path / "model.keras")
+    order = {value: number for number, value in enumerate(dict.fromkeys(before))}
+    assert 0 < len(order) < len(before)
+    assert max(before) > len(before)
+    assert after == [order[value] for value in before]
+
+
+@pytest.mark.usefixtures("bfloat16")
+def test_equal_models_give_equal_bytes_and_different_ones_do_not(tmp_path: Path) -> None:
+    first, second = small_model(), small_model()
+    save_model(first, tmp_path / "first.keras")
+    save_model(second, tmp_path / "second.keras")
+    assert (tmp_path / "first.keras").read_bytes() == (tmp_path / "second.keras").read_bytes()
+    second.get_layer(LOGIT).bias.assign([1e-3])
+    save_model(second, tmp_path / "second.keras")
+    assert (tmp_path / "first.keras").read_bytes() != (tmp_path / "second.keras").read_bytes()
+
+
+def test_a_model_replaces_the_one_before_and_leaves_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "model.keras").write_text("an older model")
+    save_model(small_model(), tmp_path / "model.keras")
+    assert [path.name for path in tmp_path.iterdir()] == ["model.keras"]
+    assert keras.models.load_model(tmp_path / "model.keras").name == "basic_cnn"
+
+
+def test_the_logit_model_shares_its_weights_with_the_model() -> None:
+    model = small_model()
+    logits = logit_model(model)
+    images = random_images(3, SIZE)
+    model.get_layer(LOGIT).bias.assign([2.0])
+    expected = np.log(1 / model.predict(images, verbose=0) - 1)
+    assert -logits.predict(images, verbose=0) == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.slow
+def test_equal_models_of_two_processes_have_the_same_bytes(tmp_path: Path) -> None:
+    script = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from malaria.models.base.build import build\n"
+        "from malaria.models.base.saved import save_model\n"
+        "from malaria.training.backend import prepare\n"
+        "prepare('cpu', 'mixed_bfloat16', 5)\n"
+        "save_model(build(sys.argv[1], 32, None), Path(sys.argv[2]))\n"
+    )
+    for path in (tmp_path / "first.keras", tmp_path / "second.keras"):
+        command = [sys.executable, "-c", script, "vgg19_finetuned", str(path)]
+        subprocess.run(command, cwd=REPO, check=True)
+    assert (tmp_path / "first.keras").read_bytes() == (tmp_path / "second.keras").read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "weights"),
+    [("vgg19_finetuned", None), ("vgg19_finetuned", "file"), ("resnet18", None), ("cnn_se", None)],
+)
+def test_a_saved_model_works_without_this_library(
+    tmp_path: Path, name: str, weights: str | None
+) -> None:
+    model = build(name, VGG_SIZE, write_weights(tmp_path / "vgg19.h5") if weights else None)
+    images = random_images(2, VGG_SIZE)
+    save_model(model, tmp_path / "model.keras")
+    np.save(tmp_path / "images.npy", images)
+    script = (
+        "import sys; sys.modules['malaria'] = sys.modules['keras_hub'] = None\n"
+        "import keras, numpy\n"
+        "model = keras.models.load_model('model.keras')\n"
+        "numpy.save('probability.npy', model.predict(numpy.load('images.npy'), verbose=0))\n"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
+    probability = np.load(tmp_path / "probability.npy")
+    assert probability == pytest.approx(model.predict(images, verbose=0), abs=1e-6)

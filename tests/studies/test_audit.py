@@ -1,0 +1,86 @@
+"""Doubtful labels: which are found, what happens to verdicts, what a person sees."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from malaria.data.corrections import read_corrections
+from malaria.errors import MalariaError
+from malaria.studies.audit import COLUMNS, doubtful, draw_list, pooled, write_list, write_page
+from tests.conftest import random_images
+
+FLIPPED = [3, 40, 77]
+
+
+def predictions(count: int = 400, seed: int = 0) -> pd.DataFrame:
+    """Return cells that a good model is sure of, three of them with the wrong label."""
+    rng = np.random.default_rng(seed)
+    label = rng.integers(0, 2, count)
+    probability = np.where(label == 1, 1 - rng.beta(1, 30, count), rng.beta(1, 30, count))
+    label[FLIPPED] = 1 - label[FLIPPED]
+    return pd.DataFrame(
+        {
+            "cell_id": [f"cell_{number}" for number in range(count)],
+            "patient": [f"C{number % 20}" for number in range(count)],
+            "label": label,
+            "probability": probability,
+        }
+    )
+
+
+def test_flipped_labels_are_found_and_the_worst_comes_first() -> None:
+    table = predictions()
+    found = doubtful(table)
+    assert list(found) == COLUMNS
+    assert set(found["cell_id"]) == {f"cell_{number}" for number in FLIPPED}
+    assert found["rank"].tolist() == [1, 2, 3]
+    assert found["quality"].is_monotonic_increasing
+    rows = table.set_index("cell_id").loc[found["cell_id"]]
+    own = np.where(rows["label"] == 1, rows["probability"], 1 - rows["probability"])
+    assert found["quality"].tolist() == pytest.approx(own.tolist())
+
+
+def test_folds_have_to_test_each_cell_once() -> None:
+    table = predictions()[:10]
+    series = {"cv-fold1": table[:6], "cv-fold2": table[6:]}
+    assert pooled(series, table)["cell_id"].tolist() == table["cell_id"].tolist()
+    for broken, said in (
+        ({"cv-fold1": table[:6]}, "4 cells are tested in none and 0 in several"),
+        ({"cv-fold1": table[:6], "cv-fold2": table[5:]}, "0 cells are tested in none and 1 in"),
+    ):
+        with pytest.raises(MalariaError, match=said):
+            pooled(broken, table)
+
+
+def test_the_list_can_be_edited_and_given_back(tmp_path: Path) -> None:
+    table = predictions()
+    found = doubtful(table)
+    path = tmp_path / "audit/cv.csv"
+    write_list(found, path)
+    assert read_corrections(path, table).empty
+    edited = path.read_text().replace(",\n", ",flip\n", 1)
+    path.write_text(edited)
+    assert read_corrections(path, table).to_dict() == {found["cell_id"][0]: "flip"}
+    write_list(found, path)  # again: what a person wrote stays
+    assert path.read_text() == edited
+    with pytest.raises(MalariaError, match=r"verdicts on 1 cells that are no longer doubtful"):
+        write_list(found[1:], path)
+    assert path.read_text() == edited
+
+
+def test_the_page_and_the_picture_show_the_cells(tmp_path: Path) -> None:
+    table = predictions()
+    found = doubtful(table)
+    images = random_images(len(table), 16)
+    rows = pd.Series(table.index, index=table["cell_id"])
+    write_page(found, images, rows, tmp_path / "cv.html", "Doubtful <labels>")
+    page = (tmp_path / "cv.html").read_text()
+    assert len(re.findall(r'<img src="data:image/png;base64,', page)) == 3
+    assert "Doubtful &lt;labels&gt;" in page
+    assert not re.search(r'(src|href)="(?!data:)', page)
+    draw_list(found, images, rows, tmp_path / "cv.png", "title")
+    assert Image.open(tmp_path / "cv.png").size == (1100, 640)

@@ -1,0 +1,171 @@
+"""Checkpoints: complete or not at all, reported when damaged, and resumed to the same weights."""
+
+import errno
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from malaria.models.base.recipe import Augmentation
+from malaria.training import backend
+from malaria.training.checkpoint import Checkpoint, Snapshot
+from malaria.training.fitting import Epoch
+from malaria.training.train import train
+from tests.training.toy import PLAIN, all_equal, with_body, with_wrong_labels
+
+SNAPSHOT = Snapshot(
+    {"model": [np.arange(6.0).reshape(2, 3), np.array(7, "int64")], "best": []},
+    {"history": [{"epoch": 1, "loss": 0.1 + 0.2}], "best": float("inf"), "stopped": False},
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "checkpoints"
+
+
+def written(folder: Path, key: str = "one") -> Path:
+    Checkpoint(folder, key, "run").write(SNAPSHOT)
+    return folder / f"{key}.npz"
+
+
+def test_what_was_written_is_read(folder: Path) -> None:
+    written(folder)
+    read = Checkpoint(folder, "one").read()
+    assert read is not None
+    assert read.state == {**SNAPSHOT.state, "run_id": "run"}
+    assert list(read.arrays) == ["model"]
+    for array, expected in zip(read.arrays["model"], SNAPSHOT.arrays["model"], strict=True):
+        assert array.dtype == expected.dtype
+        assert np.array_equal(array, expected)
+    assert Checkpoint(folder, "one").read_run_id() == "run"
+    assert [path.name for path in folder.iterdir()] == ["one.npz"]
+
+
+def test_another_key_and_a_process_that_does_not_write_have_none(folder: Path) -> None:
+    Checkpoint(folder, "one", "run", writes=False).write(SNAPSHOT)
+    assert not folder.exists()
+    written(folder)
+    assert Checkpoint(folder, "two").read() is None
+    assert Checkpoint(folder, "two").read_run_id() == ""
+
+
+def test_the_order_of_more_than_ten_arrays_is_kept(folder: Path) -> None:
+    many = [np.array(number) for number in range(25)]
+    Checkpoint(folder, "one").write(Snapshot({"model": many}, {}))
+    read = Checkpoint(folder, "one").read()
+    assert read is not None
+    assert [int(array) for array in read.arrays["model"]] == list(range(25))
+
+
+@pytest.mark.parametrize("damage", ["cut", "a byte", "empty", "no zip", "no state"])
+def test_a_damaged_one_is_reported_and_deleted(
+    folder: Path, capsys: pytest.CaptureFixture[str], damage: str
+) -> None:
+    path = written(folder)
+    content = path.read_bytes()
+    if damage == "cut":
+        path.write_bytes(content[: len(content) // 2])
+    elif damage == "a byte":
+        place = content.index(np.arange(6.0).tobytes()) + 9
+        path.write_bytes(content[:place] + b"\xff" + content[place + 1 :])
+    elif damage == "no state":
+        np.savez(path, other=np.zeros(1))
+    else:
+        path.write_bytes(b"" if damage == "empty" else b"no zip at all")
+    if damage != "a byte":
+        assert Checkpoint(folder, "one").read_run_id() == ""
+    assert Checkpoint(folder, "one").read() is None
+    message = capsys.readouterr().err
+    assert message.startswith(f"train: the checkpoint {path} is damaged (")
+    assert message.count("\n") == 1
+    assert not path.exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
+def test_a_full_disk_leaves_the_last_one(folder: Path) -> None:
+    path = written(folder)
+    before = path.read_bytes()
+    (folder / f"one.{os.getpid()}.tmp").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left") as caught:
+        Checkpoint(folder, "one").write(SNAPSHOT)
+    assert caught.value.errno == errno.ENOSPC
+    assert path.read_bytes() == before
+    assert [path.name for path in folder.iterdir()] == ["one.npz"]
+
+
+def test_old_ones_of_other_trainings_are_deleted(folder: Path) -> None:
+    Checkpoint(folder, "one").delete_old_ones()  # no folder yet
+    old, young, own = (written(folder, key) for key in ("old", "young", "own"))
+    draft = folder / "killed.123.tmp"
+    draft.touch()
+    week_ago = time.time() - 8 * 86_400
+    for path in (old, own, draft):
+        os.utime(path, (week_ago, week_ago))
+    Checkpoint(folder, "own").delete_old_ones()
+    assert {path.name for path in folder.iterdir()} == {young.name, own.name}
+
+
+def test_one_that_is_not_there_is_deleted_too(folder: Path) -> None:
+    path = written(folder)
+    for _ in range(2):
+        Checkpoint(folder, "one").delete()
+        assert not path.exists()
+
+
+class Killed(Exception):
+    """What stops a training in this test."""
+
+
+@pytest.mark.usefixtures("body_of_two_groups")
+@pytest.mark.parametrize(
+    ("changes", "killed_in"),
+    [
+        ({"schedule": "one_cycle", "augment": Augmentation(rotation_range=30)}, 2),
+        ({"schedule": "plateau", "optimizer": "rmsprop"}, 3),
+        ({"schedule": "linear", "optimizer": "sgd", "body_learning_rate": 1e-3}, 5),
+    ],
+    ids=["one_cycle", "plateau", "linear"],
+)
+def test_a_killed_training_ends_as_if_it_had_never_stopped(
+    tmp_path: Path, changes: dict[str, Any], killed_in: int
+) -> None:
+    staged = replace(PLAIN, epochs=4, head_epochs=2, optimizer="adam", learning_rate=0.01)
+    recipe = replace(staged, patience=3, **changes)
+
+    def run(name: str, kill: int | None = None) -> tuple[list[np.ndarray], Any, list[int]]:
+        backend.prepare("auto", "float32", 5)
+        model = with_body()
+        passed: list[int] = []
+
+        def on_epoch(row: Epoch) -> None:
+            if row["epoch"] == kill:
+                raise Killed  # before this epoch's checkpoint is written
+            passed.append(int(row["epoch"]))
+
+        outcome = train(
+            model,
+            with_wrong_labels(0.25),
+            recipe,
+            keep="best",
+            seed=5,
+            workspace=tmp_path,
+            on_epoch=on_epoch,
+            checkpoint=Checkpoint(tmp_path, name),
+        )
+        return model.get_weights(), (outcome.history, outcome.kept), passed
+
+    weights, whole, epochs = run("whole")
+    if killed_in > len(epochs):
+        pytest.skip("it stops earlier by itself")
+    with pytest.raises(Killed):
+        run("killed", kill=killed_in)
+    # Resumed once more after its last epoch, it trains nothing and is the same.
+    for expected in (epochs[killed_in - 1 :], []):
+        resumed, outcome, passed = run("killed")
+        assert all_equal(weights, resumed)
+        assert (outcome, passed) == (whole, expected)
