@@ -44,12 +44,15 @@ def audit(
     from malaria.core.files import sha256_of
     from malaria.core.table import describe_data, open_images, read_cells
     from malaria.studies.audit import doubtful, draw_list, pooled, write_list, write_page
+    from malaria.studies.data import check_data
     from malaria.studies.repeats import read_series
 
+    series = read_series(root.ROOT, folder, name)
     base = root.ROOT / folder
+    check_data(base, folder)
     cells = read_cells(base / CELLS)
     images = open_images(base / IMAGES, base / ORDER, cells)
-    found = doubtful(pooled(read_series(root.ROOT, folder, name), cells))
+    found = doubtful(pooled(series, cells))
     rows = pd.Series(cells.index, index=cells["cell_id"])
     listed = base / AUDIT / f"{name}.csv"
     write_list(found, listed)

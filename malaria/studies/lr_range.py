@@ -18,7 +18,8 @@ from malaria.core.params import load
 from malaria.drawing import save_figure
 from malaria.errors import MalariaError
 from malaria.models.base.recipe import Recipe
-from malaria.paths import CELLS, IMAGES, ORDER, PARAMS, dvc
+from malaria.paths import CELLS, PARAMS
+from malaria.studies.data import check_data
 from malaria.training.fitting import compile_phase
 from malaria.training.optimizers import Exponential
 from malaria.training.params import AugmentParams, TrainParams
@@ -39,10 +40,7 @@ def run(folder: Path, lowest: float, highest: float, steps: int) -> str:
         raise MalariaError(f"--lowest is {lowest:g}; it must be below --highest, {highest:g}.")
     params = load(TrainParams, folder / PARAMS)
     recipe = resolve(params, load(AugmentParams, folder / PARAMS))
-    for path in (folder / CELLS, folder / IMAGES, folder / ORDER):
-        if not path.exists():
-            remedy = dvc(str(folder), "repro split preprocess")
-            raise MalariaError(f"{path} is missing; make it with `{remedy}`.")
+    check_data(folder)
     setup = set_up(folder, params.model_copy(update={"distribution": "single"}), recipe)
     rates = np.geomspace(lowest, highest, steps)
     workspace = (folder / CELLS).parent

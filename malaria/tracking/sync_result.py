@@ -3,6 +3,8 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
+from malaria.paths import PIPELINES, dvc
+
 NOT_CACHED = "not in DVC's cache"
 
 
@@ -64,6 +66,14 @@ def summary_of(result: SyncResult) -> str:
         f"  skipped: {path}, {reason}" + (f" ({count} runs)" if count > 1 else "")
         for (path, reason), count in skipped.items()
     ]
-    if any(one.reason == NOT_CACHED for one in result.skipped):
-        lines.append("  fetch what is missing with `uv run dvc fetch`, then sync again")
+    missing = [one.path for one in result.skipped if one.reason == NOT_CACHED]
+    for folder in sorted({_pipeline_of(path) for path in missing}):
+        command = dvc(folder, "fetch")
+        lines.append(f"  if a remote has what is missing: `{command}`, then sync again")
     return "\n".join(lines)
+
+
+def _pipeline_of(path: str) -> str:
+    """Return the pipeline's folder that a path of the repository lies in."""
+    top = path.split("/")[0]
+    return top if top in PIPELINES else "."

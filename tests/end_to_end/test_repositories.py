@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from malaria.paths import PIPELINES
+from malaria.studies.experiments import list_experiments
 
 from .conftest import REPO, Checkout
 
@@ -49,6 +50,13 @@ def test_dvc_commands_see_their_own_pipeline(finished: Checkout, tmp_path: Path)
     shown = json.loads(checkout.run(sys.executable, "-c", api, cwd=checkout.demo).stdout)
     metrics = json.loads((checkout.demo / "reports/metrics.json").read_text())
     assert shown["test"]["accuracy"] == metrics["test"]["accuracy"]
+    # An experiment's commit holds no copy of the code behind the links.
+    checkout.dvc("exp", "run", "--temp", "train", "-S", "train.epochs=1")
+    experiments = list_experiments(checkout.root).values()
+    assert len(experiments) == 2
+    for commit in experiments:
+        links = ("demo/malaria", "demo/stages", "malaria", "stages")
+        assert checkout.run("git", "diff", "--stat", "HEAD", commit, "--", *links).stdout == ""
     columns = checkout.dvc("exp", "show", "--csv").stdout.splitlines()[0].split(",")
     assert {"test.accuracy", "train.epochs", "evaluate.threshold"} <= set(columns)
     # The root has no results, and nothing of the others is among its columns.
