@@ -20,6 +20,7 @@ from scipy.special import logit
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's library
 
 from benchmarks.gate_population import KEY
+from malaria.core.files import write_file
 from malaria.core.params import load
 from malaria.core.table import read_cells
 from malaria.data.corrections import DROP, FLIP
@@ -77,7 +78,7 @@ def spoilt(cells: pd.DataFrame, folder: Path) -> Iterator[Repeat]:
     yield Repeat("sab-epochs1", ("train.epochs=1", *SHORT))
     for name, (rows, verdict) in spoilt_labels(cells[cells["split"] == "train"]).items():
         path = folder / f"{name}.csv"
-        rows[["cell_id", "label"]].assign(verdict=verdict).to_csv(path, index=False)
+        write_file(path, rows[["cell_id", "label"]].assign(verdict=verdict).to_csv(index=False))
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         setting = f"split.corrections={{path: {path}, sha256: {sha256}}}"
         yield Repeat(f"sab-{name}", (setting, *SHORT))
@@ -112,7 +113,8 @@ def write_runs(runs: dict[str, pd.DataFrame], path: Path) -> None:
         sys.exit("gate_runs: the runs were tested on different cells; remove those of another data")
     margins = {name: margin_of(run) for name, run in sorted_runs.items()}
     table = cells.assign(**margins)
-    table.to_csv(path, index=False, float_format=f"%.{MARGIN_DIGITS}f", lineterminator="\n")
+    digits = f"%.{MARGIN_DIGITS}f"
+    write_file(path, table.to_csv(index=False, float_format=digits, lineterminator="\n"))
     typer.echo(f"{path.name}: {len(table)} cells, {len(margins)} runs")
 
 

@@ -8,6 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
+from malaria.core.files import write_file
+
 README = Path(__file__).with_name("README.md")
 
 
@@ -53,7 +55,7 @@ def publish(name: str, body: str, packages: Sequence[str], write: bool) -> None:
     text = README.read_text(encoding="utf-8")
     before, rest = text.split(start)
     after = rest.split(end)[1]
-    README.write_text(f"{before}{start}\n\n{section}\n\n{end}{after}", encoding="utf-8")
+    write_file(README, f"{before}{start}\n\n{section}\n\n{end}{after}")
 
 
 def _system() -> str:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from malaria.core.files import replacing
+
 # The palette of Okabe and Ito.
 SPLIT_COLOURS = {"train": "#999999", "val": "#E69F00", "test": "#0072B2"}
 CLASS_COLOURS = {1: "#D55E00", 0: "#0072B2"}
@@ -24,4 +26,5 @@ def drawn(path: Path, title: str, size: tuple[float, float]) -> Iterator[Figure]
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a PNG; the same figure gives the same bytes."""
     # Without the Software entry, whose version would change the bytes.
-    figure.savefig(path, dpi=100, metadata={"Software": None})
+    with replacing(path) as draft:
+        figure.savefig(draft, dpi=100, metadata={"Software": None})

@@ -18,6 +18,7 @@ from typing import IO, Annotated
 import typer
 
 from database import PASSWORD, RUNS, USERS, database, uri_of
+from malaria.core.files import write_file
 from malaria.errors import MalariaError
 from malaria.tracking.server import (
     HERE,
@@ -121,7 +122,7 @@ def _mlflow(
 ) -> Iterator["subprocess.Popen[str]"]:
     """Run MLflow's server, after making its tables or bringing them up to date."""
     config = folder / "basic_auth.ini"
-    config.write_text(USERS_CONFIG.format(uri=uri_of(database_port, USERS), admin=ADMIN))
+    write_file(config, USERS_CONFIG.format(uri=uri_of(database_port, USERS), admin=ADMIN))
     runs, address = uri_of(database_port, RUNS), web_address(HERE, port)
     env = {
         **env,

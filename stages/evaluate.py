@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from malaria.core.files import write_file
 from malaria.core.params import load
 from malaria.core.table import EVALUATED, describe_data, read_cells
 from malaria.evaluation.calibration import fit_temperature
@@ -69,7 +70,8 @@ def main(run: "StageRun") -> None:
     curves = {name: compute_curves(split, threshold, temperature) for name, split in splits.items()}
     for split, tables in curves.items():
         for name, curve in tables.items():
-            curve.to_csv(Path(PLOTS, f"{name}_{split}.csv"), index=False, lineterminator="\n")
+            text = curve.to_csv(index=False, lineterminator="\n")
+            write_file(Path(PLOTS, f"{name}_{split}.csv"), text)
     trained = json.loads(Path(TRAINED).read_text())
     title = f"{trained['model']}, {trained['size']} px, {describe_data(Path(ORDER), table)}"
     draw_evaluation(curves, threshold, Path(EVALUATION), title)

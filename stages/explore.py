@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from malaria.core.files import write_file
 from malaria.core.params import load
 from malaria.core.table import LABELS, describe_data, open_images, read_cells
 from malaria.exploration import pictures
@@ -27,7 +28,7 @@ def main(run: "StageRun") -> None:
     folder = Path(EXPLORE)
     folder.mkdir(parents=True, exist_ok=True)
     for name, summary in {"balance": balance_table(table), "sizes": size_table(table)}.items():
-        summary.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
+        write_file(folder / f"{name}.csv", summary.to_csv(index=False, lineterminator="\n"))
     pictures.draw_balance(table, folder / "balance.png", title)
     pictures.draw_sizes(table, folder / "sizes.png", title)
     for side in (3, 6):

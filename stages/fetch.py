@@ -1,9 +1,9 @@
 """fetch: the zip of cell images, exactly the bytes that params pin."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from malaria.core.files import replacing
 from malaria.core.params import load
 from malaria.data import synthetic
 from malaria.data.download import obtain
@@ -19,8 +19,7 @@ def main(run: "StageRun") -> None:
     zip_file = Path(ZIP)
     zip_file.parent.mkdir(parents=True, exist_ok=True)
     if params.synthetic is not None:
-        draft = zip_file.with_name(f"{zip_file.name}.part")
-        synthetic.draw(params.synthetic, draft)
-        os.replace(draft, zip_file)
+        with replacing(zip_file) as draft:
+            synthetic.draw(params.synthetic, draft)
     elif params.sha256 is not None:
         obtain(params.sha256, params.url, zip_file)

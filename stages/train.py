@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from malaria.core.files import write_file
 from malaria.core.params import load
 from malaria.models.base.saved import save_model
 from malaria.paths import HISTORY, IMAGES, MODEL, TRAINED
@@ -64,10 +65,10 @@ def main(run: "StageRun") -> None:
         Path(path).parent.mkdir(exist_ok=True)
     save_model(setup.model, Path(MODEL))
     rows = pd.DataFrame(map(_rounded, outcome.history))
-    rows.to_csv(HISTORY, index=False, lineterminator="\n")
+    write_file(Path(HISTORY), rows.to_csv(index=False, lineterminator="\n"))
     val_loss = round(outcome.history[outcome.kept - 1]["val_loss"], HISTORY_DIGITS)
     summary = setup.summary | {"kept_epoch": outcome.kept, "val_loss": val_loss}
-    Path(TRAINED).write_text(json.dumps(summary, indent=2) + "\n")
+    write_file(Path(TRAINED), json.dumps(summary, indent=2) + "\n")
     checkpoint.delete()
 
 

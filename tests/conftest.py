@@ -1,8 +1,10 @@
 """What several test files share."""
 
 import io
+import resource
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,17 @@ def write_cell_zip(path: Path, entries: Mapping[str, bytes]) -> Path:
         for name, content in entries.items():
             archive.writestr(f"cell_images/{name}", content)
     return path
+
+
+@contextmanager
+def little_space(count: int) -> Iterator[None]:
+    """Let no file become larger than `count` bytes, as if the disk were full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (count, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def random_images(count: int, size: int, seed: int = 0) -> np.ndarray:

@@ -55,11 +55,13 @@ def audit(
     found = doubtful(pooled(series, cells))
     rows = pd.Series(cells.index, index=cells["cell_id"])
     listed = base / AUDIT / f"{name}.csv"
-    write_list(found, listed)
+    kept = write_list(found, listed)
     title = f"Doubtful labels, {describe_data(base / ORDER, cells)}, series {name}"
     write_page(found, images, rows, listed.with_suffix(".html"), title)
     draw_list(found, images, rows, listed.with_suffix(".png"), title)
     typer.echo(f"{len(found)} of {len(cells)} labels look wrong; {listed.with_suffix('.html')}")
+    if kept:
+        typer.echo(f"{kept} more cells are listed last, for what was written beside them")
     typer.echo(
         f"write verdicts into {listed}, then pin it in {base / PARAMS}; as it is now:\n"
         f"  corrections: {{path: {AUDIT}/{listed.name}, sha256: {sha256_of(listed)}}}"

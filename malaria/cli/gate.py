@@ -47,6 +47,7 @@ def gate(
 
     The comment links to the run in MLflow if $MLFLOW_TRACKING_URI is a server that has it.
     """
+    from malaria.core.files import write_file
     from malaria.gate.folder import gate_folder
     from malaria.pipeline.git import predicted_folders
     from malaria.tracking.link import run_address
@@ -64,10 +65,10 @@ def gate(
         typer.echo("no folder has committed predictions, so there is nothing to compare")
     if comment is not None:
         texts = [each.comment for each in found] or ["No folder has committed predictions.\n"]
-        comment.write_text("\n".join(texts), encoding="utf-8")
+        write_file(comment, "\n".join(texts))
     if as_json is not None:
         content = {each.folder: json.loads(each.judgement.to_json()) for each in found}
-        as_json.write_text(json.dumps(content, indent=2) + "\n")
+        write_file(as_json, json.dumps(content, indent=2) + "\n")
     if any(each.judgement.exit_code for each in found):
         raise typer.Exit(1)
 

@@ -29,6 +29,7 @@ def predict(
     are skipped.
     """
     with held_back():
+        from malaria.core.files import write_file
         from malaria.registry import predict as prediction
 
     if output is not None:
@@ -37,7 +38,7 @@ def predict(
     if output is None:
         typer.echo(text, nl=False)
     else:
-        prediction.write_output(text, output)
+        write_file(output, text)
 
 
 def register(folder: root.Folder = "pilot", as_json: root.AsJson = False) -> None:

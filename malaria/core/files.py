@@ -1,12 +1,57 @@
-"""Files found by their hash, under whatever name."""
+"""Files written whole or not at all, and files found by their hash, under whatever name."""
 
 import hashlib
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from malaria.errors import MalariaError
 
 MIRROR = "MALARIA_MIRROR"
+DRAFT = ".draft-"  # how the folder of a draft begins; only a killed process leaves one
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a path to write to; what is written there then takes the place of `path`, whole.
+
+    Whatever ends the block early, also a kill, a power cut or a full disk, leaves `path` as it
+    was. The draft has the same file name, in a new private folder beside `path`, so nobody can
+    have put a link in its place. Raises MalariaError if it cannot be written.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        yield path  # a device or a pipe, as /dev/stdout: there is nothing to keep
+        return
+    try:
+        with tempfile.TemporaryDirectory(prefix=DRAFT, dir=path.parent) as folder:
+            draft = Path(folder, path.name)
+            yield draft
+            if path.is_file() and not path.is_symlink():
+                shutil.copymode(path, draft)
+            move(draft, path)
+    except OSError as error:
+        other = str(error.filename or "")
+        reason = f"{error.strerror or error}{f': {other}' if other and DRAFT not in other else ''}"
+        before = ", and is as it was" if path.exists() else ""
+        raise MalariaError(
+            f"{path} cannot be written ({reason}){before}; fix that and run the same command again."
+        ) from None
+
+
+def move(draft: Path, path: Path) -> None:
+    """Give a written file its final name, once its bytes are on the disk."""
+    _sync(draft)
+    os.replace(draft, path)
+    _sync(path.parent)
+
+
+def write_file(path: Path, content: str | bytes) -> None:
+    """Write a file as `replacing` does; text as UTF-8."""
+    with replacing(path) as draft:
+        draft.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def sha256_of(path: Path) -> str:
@@ -39,3 +84,12 @@ def describe_mirror(sha256: str) -> str:
     mirror = os.environ.get(MIRROR)
     searched = f"({mirror}) holds no file" if mirror else "is not set to a folder that holds one"
     return f"{MIRROR} {searched} with SHA-256 {sha256}"
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file's bytes, or a folder's names, are on the disk."""
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)

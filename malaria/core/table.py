@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from malaria.core.files import write_file
 from malaria.errors import MalariaError
 
 COLUMNS = ["cell_id", "label", "patient", "slide", "photo", "width", "height", "split"]
@@ -25,7 +26,7 @@ def order_digest(cell_ids: Sequence[str]) -> str:
 
 def write_cells(cells: pd.DataFrame, path: Path) -> None:
     """Write the table of cells, one row per cell in the order given."""
-    cells[COLUMNS].to_csv(path, index=False, lineterminator="\n")
+    write_file(path, cells[COLUMNS].to_csv(index=False, lineterminator="\n"))
 
 
 def read_cells(path: Path) -> pd.DataFrame:
@@ -41,7 +42,7 @@ def write_order(path: Path, cell_ids: Sequence[str], size: int, data: str) -> No
         "size": size,
         "order_sha256": order_digest(cell_ids),
     }
-    path.write_text(json.dumps(content, indent=2) + "\n")
+    write_file(path, json.dumps(content, indent=2) + "\n")
 
 
 def open_images(images: Path, order: Path, cells: pd.DataFrame) -> np.ndarray:

@@ -33,16 +33,14 @@ def find_corrections(path: str, sha256: str) -> Path:
     return given
 
 
-def read_corrections(path: Path, cells: pd.DataFrame) -> pd.Series:
-    """Return the verdicts of a reviewed list by cell_id, 'flip', 'drop' or 'keep'.
+def read_list(path: Path) -> pd.DataFrame:
+    """Return a reviewed list as it was written, every value as text, '' where it is blank.
 
-    `cells` has the columns cell_id and label, as the zip gives them. A row without a verdict was
-    not reviewed and is skipped. Raises MalariaError for missing columns, unknown verdicts and
-    cells, cells named twice, and labels other than the zip's.
+    Raises MalariaError if it is not readable, or lacks one of COLUMNS.
     """
     try:
         table = pd.read_csv(path, dtype="string", keep_default_na=False)
-    except (ValueError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # which is also what pandas raises
         reason = " ".join(str(error).split())
         raise MalariaError(
             f"{path} is not readable as CSV ({reason}); save it as UTF-8, with commas."
@@ -52,6 +50,17 @@ def read_corrections(path: Path, cells: pd.DataFrame) -> pd.Series:
         raise MalariaError(
             f"{path} has no column `{missing[0]}`; a list as `malaria audit` writes it has it."
         )
+    return table
+
+
+def read_corrections(path: Path, cells: pd.DataFrame) -> pd.Series:
+    """Return the verdicts of a reviewed list by cell_id, 'flip', 'drop' or 'keep'.
+
+    `cells` has the columns cell_id and label, as the zip gives them. A row without a verdict was
+    not reviewed and is skipped. Raises MalariaError for missing columns, unknown verdicts and
+    cells, cells named twice, and labels other than the zip's.
+    """
+    table = read_list(path)
     cell_id, label = table["cell_id"], table["label"].str.strip()
     verdict = table["verdict"].str.strip().str.lower()
     labels = cells.set_index("cell_id")["label"].astype("string")

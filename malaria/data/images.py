@@ -25,6 +25,7 @@ def write_images(source: ZipFile | Path, cells: Sequence[Cell], size: int, path:
     reading = Lock()  # zipfile counts its open entries without one
     writing = Lock()
 
+    # Not beside and renamed: a killed stage's output counts for nothing, as it is in no lock.
     with (
         path.open("wb") as file,
         ThreadPoolExecutor(max_workers=os.cpu_count()) as pool,

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from sklearn import metrics as sk
 
+from malaria.core.files import write_file
 from malaria.errors import MalariaError
 from malaria.prediction.table import DIGITS, arrays_of
 
@@ -118,7 +119,7 @@ def write_metrics(
     content: dict[str, object] = _with_null(splits)
     if external:
         content["external"] = _with_null(external)
-    path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+    write_file(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def threshold_in(metrics: Any, where: Path) -> float:

@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
+from malaria.core.files import write_file
+
 PREDICTION_COLUMNS = ["cell_id", "patient", "split", "label", "logit", "probability"]
 DIGITS = 6
 
@@ -26,7 +28,7 @@ def arrays_of(predictions: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.nda
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
     """Write a table with 6 digits after the point."""
-    table.to_csv(path, index=False, float_format=f"%.{DIGITS}f", lineterminator="\n")
+    write_file(path, table.to_csv(index=False, float_format=f"%.{DIGITS}f", lineterminator="\n"))
 
 
 def write_predictions(predictions: pd.DataFrame, path: Path) -> None:

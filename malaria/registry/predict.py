@@ -1,7 +1,6 @@
 """The predictions of a folder's evaluated model for cells in image files."""
 
 import json
-import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,19 +41,7 @@ def to_text(answer: pd.DataFrame, as_json: bool) -> str:
 
 
 def check_output(output: Path) -> None:
-    """Raise MalariaError if `write_output` could not write, minutes before it would."""
+    """Raise MalariaError if a file could not be written there, minutes before it would."""
     if output.is_dir() or not output.absolute().parent.is_dir():
         what = "is a folder" if output.is_dir() else "is in a folder that does not exist"
         raise MalariaError(f"--output {output} {what}; name a file in a folder that does.")
-
-
-def write_output(text: str, output: Path) -> None:
-    """Write a file whole or not at all; what was there is replaced."""
-    draft = output.with_name(f".{output.name}.{os.getpid()}.tmp")
-    try:
-        draft.write_text(text, encoding="utf-8")
-        os.replace(draft, output)
-    except OSError as error:
-        raise MalariaError(f"{output} cannot be written ({error.strerror}); fix that.") from None
-    finally:
-        draft.unlink(missing_ok=True)

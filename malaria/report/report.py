@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from malaria.core.files import write_file
 from malaria.data.layout import SYNTHETIC
 from malaria.evaluation.tables import warnings_of
 from malaria.explanation.summary import describe, summarise
@@ -123,8 +124,8 @@ def pivoted(table: pd.DataFrame, keys: list[str]) -> list[dict[str, Any]]:
 
 def write_report(content: Mapping[str, Any], page: Path, card: Path) -> None:
     """Write the page and the model card."""
-    page.write_text(render("report.html.j2", **content), encoding="utf-8")
-    card.write_text(render("model_card.md.j2", **content), encoding="utf-8")
+    write_file(page, render("report.html.j2", **content))
+    write_file(card, render("model_card.md.j2", **content))
 
 
 def _warnings(

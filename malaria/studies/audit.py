@@ -10,13 +10,16 @@ from cleanlab.filter import find_label_issues
 from cleanlab.rank import get_self_confidence_for_each_label
 from PIL import Image
 
+from malaria.core.files import write_file
 from malaria.core.table import LABELS
+from malaria.data.corrections import read_list
 from malaria.drawing import drawn
 from malaria.errors import MalariaError
-from malaria.prediction.table import write_table
+from malaria.prediction.table import DIGITS, write_table
 from malaria.report.page import png_address, render
 
-COLUMNS = ["rank", "cell_id", "patient", "label", "probability", "quality", "verdict"]
+MEASURED = ["probability", "quality"]
+COLUMNS = ["rank", "cell_id", "patient", "label", *MEASURED, "verdict"]
 DRAWN = (4, 8)  # rows and columns of the picture
 
 
@@ -56,23 +59,31 @@ def doubtful(predictions: pd.DataFrame) -> pd.DataFrame:
     return found.assign(rank=found.index + 1)[COLUMNS]
 
 
-def write_list(found: pd.DataFrame, path: Path) -> None:
-    """Write the list for a person to edit; verdicts in an older list are kept.
+def write_list(found: pd.DataFrame, path: Path) -> int:
+    """Write the list for a person to edit; return how many cells of an older list it keeps.
 
-    Raises MalariaError if the older list has verdicts on cells that the new one lacks.
+    Whatever a person wrote into the older list, verdicts and columns of their own, is carried
+    over; a cell that has some but is no longer doubtful keeps its line, after the others.
+    Raises MalariaError for an older list that cannot be read.
     """
-    if path.exists():
-        older = pd.read_csv(path, dtype="string", keep_default_na=False)
-        verdicts = older[older["verdict"] != ""].set_index("cell_id")["verdict"]
-        lost = verdicts.index.difference(pd.Index(found["cell_id"]))
-        if len(lost):
-            raise MalariaError(
-                f"{path} has verdicts on {len(lost)} cells that are no longer doubtful "
-                f"({lost[0]}, ...); move it away to make a new list."
-            )
-        found = found.assign(verdict=found["cell_id"].map(verdicts).fillna(""))
     path.parent.mkdir(exist_ok=True)
-    write_table(found, path)
+    if not path.exists():
+        write_table(found, path)
+        return 0
+    older = read_list(path)
+    if older["cell_id"].duplicated().any():
+        twice = older["cell_id"][older["cell_id"].duplicated()].iloc[0]
+        raise MalariaError(f"{path} names the cell {twice!r} twice; delete one of the lines.")
+    own = [column for column in older if column not in COLUMNS]
+    written = older.set_index("cell_id")[["verdict", *own]]
+    listed = found.drop(columns="verdict").join(written, on="cell_id")
+    listed = listed.fillna(dict.fromkeys(written, ""))
+    has_some = older[["verdict", *own]].ne("").any(axis=1)
+    kept = older[has_some & ~older["cell_id"].isin(found["cell_id"])]
+    kept = kept.assign(rank=range(len(found) + 1, len(found) + 1 + len(kept)))
+    digits = {name: listed[name].map(f"{{:.{DIGITS}f}}".format) for name in MEASURED}
+    write_table(pd.concat([listed.assign(**digits), kept])[[*COLUMNS, *own]], path)
+    return len(kept)
 
 
 def write_page(
@@ -85,7 +96,7 @@ def write_page(
     pictures = [png_address(_png(images[rows[cell]])) for cell in found["cell_id"]]
     cells = found.assign(picture=pictures).to_dict("records")
     page = render("audit.html.j2", title=title, cells=cells, labels=LABELS)
-    path.write_text(page, encoding="utf-8")
+    write_file(path, page)
 
 
 def draw_list(

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from malaria import paths
+from malaria.core.files import write_file
 from malaria.errors import MalariaError
 from malaria.pipeline import history
 from malaria.pipeline.git import find_file
@@ -31,7 +32,7 @@ def collect(root: Path, folder: str, names: list[str]) -> list[Path]:
         target = root / folder / paths.EXPERIMENTS / name
         target.mkdir(parents=True, exist_ok=True)
         for path, content in zip(COPIED, contents, strict=True):
-            (target / Path(path).name).write_bytes(content)
+            write_file(target / Path(path).name, content)
         written.append(target)
     return written
 

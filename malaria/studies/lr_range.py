@@ -14,6 +14,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
+from malaria.core.files import write_file
 from malaria.core.params import load
 from malaria.drawing import save_figure
 from malaria.errors import MalariaError
@@ -45,7 +46,8 @@ def run(folder: Path, lowest: float, highest: float, steps: int) -> str:
     rates = np.geomspace(lowest, highest, steps)
     workspace = (folder / CELLS).parent
     curve = range_test(setup.model, setup.cells, recipe, rates, params.seed, workspace)
-    curve.to_csv(folder / "lr_range.csv", index=False, float_format="%.6g", lineterminator="\n")
+    table = curve.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    write_file(folder / "lr_range.csv", table)
     picture = folder / "lr_range.png"
     draw_curve(curve, picture, f"{params.model}, {recipe.optimizer}, {len(curve)} batches")
     return f"{picture}: suggests a learning rate of {suggest(curve):.1e}"

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from malaria import paths
+from malaria.core.files import write_file
 from malaria.core.params import flatten
 from malaria.core.yaml_files import read_yaml
 from malaria.errors import MalariaError
@@ -147,7 +148,7 @@ def write_results(root: Path) -> None:
         before, after = text.split(start)[0], text.split(end)[1]
         texts[path] = f"{before}{start}\n\n{made}\n\n{end}{after}"
     for path, text in texts.items():
-        path.write_text(text, encoding="utf-8")
+        write_file(path, text)
 
 
 def between(text: str, name: str) -> str:

@@ -1,12 +1,11 @@
 """The zip of some patients' cells, made from the official one with the same bytes everywhere."""
 
-import os
 import re
 import zipfile
 from collections.abc import Collection
 from pathlib import Path
 
-from malaria.core.files import sha256_of
+from malaria.core.files import replacing, sha256_of
 from malaria.data.archive import list_cells, open_archive, read_entry
 from malaria.data.layout import FOLDERS, THUMBS, THUMBS_CONTENT, store
 from malaria.errors import MalariaError
@@ -49,18 +48,9 @@ def write_subset(source: Path, patients: Collection[str], dest: Path) -> str:
     """
     if dest.resolve() == source.resolve():
         raise MalariaError(f"{dest} is the source itself; give the subset another name.")
-    copy = dest.with_name(dest.name + ".tmp")
-    try:
-        _write(source, set(patients), copy)
-        sha256 = sha256_of(copy)
-        os.replace(copy, dest)
-    except OSError as error:
-        raise MalariaError(
-            f"{dest} cannot be written: {error.strerror}; fix that or choose another place."
-        ) from None
-    finally:
-        copy.unlink(missing_ok=True)
-    return sha256
+    with replacing(dest) as draft:
+        _write(source, set(patients), draft)
+    return sha256_of(dest)
 
 
 def _write(source: Path, patients: set[str], copy: Path) -> None:

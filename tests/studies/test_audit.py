@@ -11,7 +11,7 @@ from PIL import Image
 from malaria.data.corrections import read_corrections
 from malaria.errors import MalariaError
 from malaria.studies.audit import COLUMNS, doubtful, draw_list, pooled, write_list, write_page
-from tests.conftest import random_images
+from tests.conftest import little_space, random_images
 
 FLIPPED = [3, 40, 77]
 
@@ -67,9 +67,50 @@ def test_the_list_can_be_edited_and_given_back(tmp_path: Path) -> None:
     assert read_corrections(path, table).to_dict() == {found["cell_id"][0]: "flip"}
     write_list(found, path)  # again: what a person wrote stays
     assert path.read_text() == edited
-    with pytest.raises(MalariaError, match=r"verdicts on 1 cells that are no longer doubtful"):
-        write_list(found[1:], path)
-    assert path.read_text() == edited
+
+
+def test_what_a_person_wrote_is_carried_over(tmp_path: Path) -> None:
+    found = doubtful(predictions())
+    path = tmp_path / "cv.csv"
+    write_list(found, path)
+    first, second, third = path.read_text().splitlines()[1:]
+    edited = [f"{first}flip,sharp", f"{second},", f"{third},blurred"]
+    path.write_text("\n".join([f"{','.join(COLUMNS)},remark", *edited]) + "\r\n")
+    assert write_list(found[1:2].assign(rank=1), path) == 2
+    lines = [line.split(",", 1)[1] for line in path.read_text().splitlines()]
+    told = pd.read_csv(path, dtype="string", keep_default_na=False)
+    assert told["rank"].tolist() == ["1", "2", "3"]
+    assert lines[1:] == [line.split(",", 1)[1] for line in (edited[1], edited[0], edited[2])]
+    assert read_corrections(path, predictions()).to_dict() == {found["cell_id"][0]: "flip"}
+    assert write_list(found, path) == 0  # doubtful again, so in their places
+    assert path.read_text().splitlines()[1:] == edited
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is not readable as CSV"),
+        (b"rank,cell_id,label,verdict\n1,a,1,flip\n2,a,1,\n", "names the cell 'a' twice"),
+        (b"rank;cell_id;label;verdict\n1;a;1;flip\n", "has no column `cell_id`"),
+    ],
+)
+def test_an_older_list_that_cannot_be_read_stays(content: bytes, said: str, tmp_path: Path) -> None:
+    (tmp_path / "cv.csv").write_bytes(content)
+    with pytest.raises(MalariaError, match=said):
+        write_list(doubtful(predictions()), tmp_path / "cv.csv")
+    assert (tmp_path / "cv.csv").read_bytes() == content
+
+
+def test_a_full_disk_leaves_the_verdicts(tmp_path: Path) -> None:
+    found = doubtful(predictions())
+    path = tmp_path / "cv.csv"
+    write_list(found, path)
+    path.write_text(path.read_text().replace(",\n", ",flip\n"))
+    before = path.read_bytes()
+    with little_space(100), pytest.raises(MalariaError, match=r"cv\.csv cannot be written .*as it"):
+        write_list(found, path)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["cv.csv"]
 
 
 def test_the_page_and_the_picture_show_the_cells(tmp_path: Path) -> None:
