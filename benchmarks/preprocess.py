@@ -21,9 +21,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's 
 from benchmarks.report import publish, spread, table, verdict
 from malaria.core.files import find_in_mirror
 from malaria.core.params import load
-from malaria.data.archive import Cell, decode, describe, list_cells, open_archive, read_entry
+from malaria.data.archive import Cell, describe, list_cells, open_archive, read_entry
 from malaria.data.images import write_images
 from malaria.data.params import FetchParams, SyntheticParams
+from malaria.data.pictures import decode
 from malaria.data.synthetic import draw
 
 ROOT = Path(__file__).resolve().parents[1]

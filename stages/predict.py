@@ -12,6 +12,7 @@ from malaria.paths import CELLS, EXTERNAL, IMAGES, MODEL, ORDER, PREDICTIONS
 from malaria.prediction.external import check_external, predict_external
 from malaria.prediction.params import EvaluateParams
 from malaria.prediction.predict import predictor
+from malaria.prediction.same_cells import by_pixels
 from malaria.prediction.table import with_probabilities, write_predictions, write_table
 
 if TYPE_CHECKING:
@@ -28,5 +29,13 @@ def main(run: "StageRun") -> None:
     evaluated = table.iloc[rows].assign(logit=predict(images, rows))
     Path(PREDICTIONS).parent.mkdir(exist_ok=True)
     write_predictions(with_probabilities(evaluated), Path(PREDICTIONS))
-    sets = predict_external(params.external, images.shape[1], predict, Path(IMAGES).parent)
+    sets, warnings = predict_external(
+        params.external,
+        images.shape[1],
+        predict,
+        Path(IMAGES).parent,
+        own=lambda: by_pixels(images, table["cell_id"]),
+    )
+    for warning in warnings:
+        print(f"predict: warning: {warning}")
     write_table(sets, Path(EXTERNAL))

@@ -28,7 +28,10 @@ def subset(
 def pin(
     path: Annotated[Path, typer.Argument(help="zip or folder of labelled crops")],
 ) -> None:
-    """Check an external test set and print the line that pins it in params.yaml."""
+    """Check an external test set and print the line that pins it in params.yaml.
+
+    It also warns of double cells, and of pictures that are unlike any cell of the set.
+    """
     from malaria.prediction.external import pin as pin_crops
 
     typer.echo(pin_crops(path))

@@ -25,8 +25,10 @@ def predict(
     pipeline gets the probability that is in its predictions.csv.
 
     All or nothing: if a file is damaged or not an 8-bit RGB image, each such file is named,
-    nothing is predicted or written, and the exit code is 2. In folders, hidden files and Thumbs.db
-    are skipped.
+    nothing is predicted or written, and the exit code is 2. In folders, hidden files and what
+    systems leave there (Thumbs.db, desktop.ini, __MACOSX) are skipped.
+
+    Crops that are unlike any cell of the set, by size or background, are named in a warning.
     """
     with held_back():
         from malaria.core.files import write_file
@@ -34,7 +36,10 @@ def predict(
 
     if output is not None:
         prediction.check_output(output)
-    text = prediction.to_text(prediction.predict_files(root.ROOT, folder, files), as_json)
+    answer, warning = prediction.predict_files(root.ROOT, folder, files)
+    text = prediction.to_text(answer, as_json)
+    if warning:
+        typer.echo(f"malaria: warning: {warning}", err=True)
     if output is None:
         typer.echo(text, nl=False)
     else:

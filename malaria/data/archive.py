@@ -3,7 +3,7 @@
 `malaria.prediction.external` makes the same checks of zips and folders from elsewhere.
 """
 
-import io
+import os
 import re
 import stat
 import struct
@@ -16,25 +16,20 @@ from pathlib import Path
 from zipfile import ZipFile, ZipInfo
 
 import pandas as pd
-from PIL import Image
 
+from malaria.data import png
 from malaria.data.layout import FOLDERS, ROOT, SYNTHETIC, THUMBS
+from malaria.data.remedies import MAX_ENTRY_BYTES
 from malaria.errors import MalariaError
 
-# Largest in the data: 394 px and 33 kB. The limits only keep crafted files out of memory.
-MAX_SIDE = 2000
-MAX_ENTRY_BYTES = 4 << 20
 _SKIPPED = {ROOT, *FOLDERS, *(folder + THUMBS for folder in FOLDERS)}
 UNSAFE = "has an unsafe name, which may lead out of the folder; do not use it"
 
 # Between the patient and _IMG_ the makers wrote P61ThinF, BP2_thinF, thin_Original_Motic and more.
-_NAME = re.compile(r"(C[1-9]\d*)\w*?_IMG_(\w+?)_cell_\d+\.png", re.ASCII)
-_PNG_START = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
-_HEADER_BYTES = 33
-_RGB = 2
-_COLOUR_TYPES = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGB with alpha"}
-_ZIP_AGAIN = " and zip it again"  # the last part of a remedy, for an image in a zip
-_CONVERT = 'convert it with Pillow, Image.open(path).convert("RGB").save(path)'
+_NAME = re.compile(r"(C[1-9]\d{0,8})(?!\d)\w*?_IMG_(\w+?)_cell_\d+\.(?i:png|jpe?g|tiff?)", re.ASCII)
+SHOWN_NAME = 400  # characters of an entry in a message
+MAX_NAME_BYTES = 255  # of a file's name, as file systems have it
+ZIP_AGAIN = " and zip it again"  # the last part of a remedy, for an image in a zip
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError)
 
 
@@ -112,8 +107,8 @@ def in_order(source: object, cells: Iterable[Cell]) -> list[Cell]:
     for cell, following in pairwise(ordered):
         if cell.cell_id == following.cell_id:
             raise MalariaError(
-                f"{source} has the file name {cell.cell_id}.png more than once ({cell.entry!r} "
-                f"and {following.entry!r}); delete or rename all but one."
+                f"{source} has the file name {cell.entry.rpartition('/')[2]} more than once "
+                f"({cell.entry!r} and {following.entry!r}); delete or rename all but one."
             )
     return ordered
 
@@ -123,7 +118,7 @@ def png_size(archive: ZipFile, cell: Cell) -> tuple[int, int]:
 
     Raises MalariaError if it is not an 8-bit RGB PNG of 1 to 2000 px a side.
     """
-    return _size_in_header(_read(archive, cell.entry, _HEADER_BYTES), cell.entry)
+    return png.size_in_header(_read(archive, cell.entry, png.HEADER_BYTES), cell.entry, ZIP_AGAIN)
 
 
 def read_entry(source: ZipFile | Path, cell: Cell) -> bytes:
@@ -139,26 +134,6 @@ def read_entry(source: ZipFile | Path, cell: Cell) -> bytes:
         raise fault(source, cell.entry, f"cannot be read ({error.strerror}); fix that") from None
 
 
-def decode(content: bytes, name: str, then: str = _ZIP_AGAIN) -> Image.Image:
-    """Return the image in the bytes of a PNG, decoded, in mode RGB.
-
-    Raises MalariaError if it is truncated, damaged, or not what `png_size` accepts; `name` and
-    `then`, the end of the remedy, are for its message.
-    """
-    _size_in_header(content[:_HEADER_BYTES], name, then)
-    try:
-        # Pillow's decoder does not check the checksums of the pixel data; its verify does.
-        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
-            image.verify()
-        image = Image.open(io.BytesIO(content), formats=["PNG"])
-        image.load()
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:
-        raise MalariaError(
-            f"{name!r} does not decode ({error}); replace it by the original PNG{then}."
-        ) from None
-    return image
-
-
 def cell_of(entry: str, label: int) -> Cell | None:
     """Return the cell that a file name describes; None if it has not the official form.
 
@@ -169,7 +144,7 @@ def cell_of(entry: str, label: int) -> Cell | None:
     if match is None:
         return None
     return Cell(
-        cell_id=file_name.removesuffix(".png"),
+        cell_id=file_name.rpartition(".")[0],
         entry=entry,
         label=label,
         patient=match[1],
@@ -194,7 +169,9 @@ def check_entry(archive: ZipFile, info: ZipInfo) -> None:
 
 
 def check_name(source: object, name: str) -> None:
-    """Raise MalariaError for a name that may lead out of the folder it is written to."""
+    """Raise MalariaError for a name that may lead out of its folder, or is too long."""
+    if any(len(os.fsencode(part)) > MAX_NAME_BYTES for part in name.split("/")):
+        raise fault(source, name, f"has a name of more than {MAX_NAME_BYTES} bytes; shorten it")
     if "\\" in name or re.match("/|[A-Za-z]:", name) or ".." in name.split("/"):
         raise fault(source, name, UNSAFE)
 
@@ -208,7 +185,8 @@ def check_bytes(source: object, entry: str, count: int) -> None:
 
 def fault(source: object, entry: str, text: str) -> MalariaError:
     """Return the error for an entry of a zip, or a file of a folder."""
-    return MalariaError(f"{source}: the entry {entry!r} {text}.")
+    shown = entry if len(entry) <= SHOWN_NAME else f"{entry[:SHOWN_NAME]}..."
+    return MalariaError(f"{source}: the entry {shown!r} {text}.")
 
 
 def _cell(archive: ZipFile, info: ZipInfo) -> Cell | None:
@@ -253,21 +231,3 @@ def _read(archive: ZipFile, entry: str, count: int = -1) -> bytes:
         raise fault(
             archive.filename, entry, f"cannot be read ({error}); delete the zip and fetch it again"
         ) from None
-
-
-def _size_in_header(header: bytes, name: str, then: str = _ZIP_AGAIN) -> tuple[int, int]:
-    """Return width and height from the first 33 bytes of a PNG: signature and IHDR chunk."""
-    if len(header) < _HEADER_BYTES or not header.startswith(_PNG_START):
-        raise MalariaError(f"{name!r} is not a PNG; replace it by one or remove it.")
-    if zlib.crc32(header[12:29]) != int.from_bytes(header[29:33], "big"):
-        raise MalariaError(f"{name!r} has a damaged PNG header; replace it by the original PNG.")
-    width, height, depth, colour = struct.unpack(">IIBB", header[16:26])
-    if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
-        raise MalariaError(
-            f"{name!r} is {width} x {height} px, but a cell has 1 to {MAX_SIDE} px a side; "
-            "crop it to one cell or remove it."
-        )
-    if depth != 8 or colour != _RGB:
-        kind = _COLOUR_TYPES.get(colour, f"colour type {colour}")
-        raise MalariaError(f"{name!r} is {depth}-bit {kind}, not 8-bit RGB; {_CONVERT}{then}.")
-    return width, height

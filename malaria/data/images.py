@@ -1,7 +1,7 @@
 """Cells decoded and resized into one array on disk."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
@@ -11,17 +11,27 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from malaria.data.archive import Cell, decode, read_entry
+from malaria.data.archive import ZIP_AGAIN, Cell, read_entry
+from malaria.data.pictures import decode
 
 BLOCK = 16  # cells per task and per write; handing them over one by one costs too much
 
 
-def write_images(source: ZipFile | Path, cells: Sequence[Cell], size: int, path: Path) -> None:
+def write_images(
+    source: ZipFile | Path,
+    cells: Sequence[Cell],
+    size: int,
+    path: Path,
+    look: Callable[[Cell, np.ndarray], None] | None = None,
+    only_png: bool = True,
+) -> None:
     """Write the cells as uint8 (N, size, size, 3) RGB, in the order given, decoding each once.
 
     They are read from `source`, a zip or a folder. Each thread holds one block of images, so
-    memory does not grow with N. Raises MalariaError naming an entry that does not decode.
+    memory does not grow with N. `look` is called with each cell and its decoded pixels. Raises
+    MalariaError naming an entry that does not decode.
     """
+    then = ZIP_AGAIN if isinstance(source, ZipFile) else ""
     reading = Lock()  # zipfile counts its open entries without one
     writing = Lock()
 
@@ -42,7 +52,10 @@ def write_images(source: ZipFile | Path, cells: Sequence[Cell], size: int, path:
             for cell, image in zip(part, images, strict=True):
                 with reading:
                     content = read_entry(source, cell)
-                image[...] = resize(np.asarray(decode(content, cell.entry)), size)
+                pixels = decode(content, cell.entry, then, only_png)
+                if look is not None:
+                    look(cell, pixels)
+                image[...] = resize(pixels, size)
             with writing:
                 file.seek(first + start * images[0].nbytes)
                 file.write(images.data)

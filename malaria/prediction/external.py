@@ -1,13 +1,16 @@
 """Labelled crops from elsewhere: test sets in addition to the test split, never part of it.
 
-A set is a zip or a folder with PNG files in `Parasitized/` and `Uninfected/`, at its top or below
-`cell_images/`. File names are free. If all have the official form, they give the patients too;
-otherwise the patients are unknown.
+A set is a zip or a folder with PNG, JPEG or TIFF files in `Parasitized/` and `Uninfected/`, at its
+top or below `cell_images/`. File names are free. If all have the official form, they give the
+patients too; otherwise the patients are unknown. Hidden files and what systems leave there
+(Thumbs.db, desktop.ini, __MACOSX) are passed over, as `malaria predict` does.
 
-A zip is pinned by its SHA-256. A folder is pinned by the SHA-256 of the sorted list of its PNG
-files, so dates, order and Thumbs.db do not matter. In the folder, this command prints it:
+A zip is pinned by its SHA-256. A folder is pinned by the SHA-256 of the sorted list of its
+pictures, so dates, order and what is passed over do not matter. In the folder, this command prints
+it:
 
-    find * -name '*.png' -exec sha256sum {} + | LC_ALL=C sort | sha256sum
+    find * -type f -not -name '.*' \\( -iname '*.png' -o -iname '*.jp*g' -o -iname '*.tif*' \\) \\
+        -exec sha256sum {} + | LC_ALL=C sort | sha256sum
 """
 
 import hashlib
@@ -15,7 +18,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -38,13 +41,17 @@ from malaria.data.archive import (
     open_archive,
 )
 from malaria.data.images import write_images
-from malaria.data.layout import FOLDERS, ROOT, THUMBS
+from malaria.data.layout import FOLDERS, ROOT, is_passed_over
+from malaria.data.likeness import describe_unlike, unlikeness
+from malaria.data.pictures import SUFFIXES
 from malaria.errors import MalariaError
+from malaria.prediction import same_cells
 from malaria.prediction.params import ExternalSet
 from malaria.prediction.table import with_probabilities
 
 Predict = Callable[[np.ndarray, np.ndarray], np.ndarray]  # of images and chosen rows of them
-COLUMNS = ["set", "cell_id", "patient", "label", "logit", "probability"]
+COLUMNS = ["set", "cell_id", "patient", "label", "logit", "probability", *same_cells.COLUMNS]
+PIN_SIZE = 32  # px a side at which `pin` looks for double cells
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,16 @@ class Crops:
 
     source: ZipFile | Path
     cells: list[Cell]  # sorted by file name; patient '' if it is unknown
+
+    def write_images(self, size: int, path: Path) -> str:
+        """Write the images as the pipeline's; return a warning if some are unlike its cells."""
+        odd: dict[str, str] = {}
+
+        def look(cell: Cell, pixels: np.ndarray) -> None:
+            odd[cell.entry] = unlikeness(pixels)
+
+        write_images(self.source, self.cells, size, path, look, only_png=False)
+        return describe_unlike(dict(sorted(odd.items())), len(self.cells))
 
 
 @contextmanager
@@ -73,7 +90,7 @@ def open_crops(path: Path) -> Iterator[Crops]:
 
 
 def sha256_of_crops(path: Path) -> str:
-    """Return the SHA-256 of a zip, or of the list of a folder's PNG files."""
+    """Return the SHA-256 of a zip, or of the list of a folder's pictures."""
     try:
         if not path.is_dir():
             return sha256_of(path)
@@ -114,22 +131,35 @@ def check_external(sets: Sequence[ExternalSet]) -> None:
 
 
 def predict_external(
-    sets: Sequence[ExternalSet], size: int, predict: Predict, workspace: Path
-) -> pd.DataFrame:
-    """Return COLUMNS for each cell of the sets, in their order.
+    sets: Sequence[ExternalSet],
+    size: int,
+    predict: Predict,
+    workspace: Path,
+    own: Callable[[], Mapping[bytes, str]] = dict,
+) -> tuple[pd.DataFrame, list[str]]:
+    """Return COLUMNS for each cell of the sets, in their order, and warnings.
 
     The images are decoded and resized to uint8 (N, size, size, 3) like the pipeline's images, in a
-    temporary folder below `workspace`. `predict` gives the logits (N,) of rows of them.
+    temporary folder below `workspace`. `predict` gives the logits (N,) of rows of them. `own` gives
+    the pipeline's cells as `same_cells.by_pixels` does, if there is a set.
     """
-    parts = [_predict_set(wanted, size, predict, workspace) for wanted in sets]
-    return pd.concat(parts) if parts else pd.DataFrame(columns=COLUMNS)
+    known = own() if sets else {}
+    parts, warnings = [], []
+    for wanted in sets:
+        cells, warning = _predict_set(wanted, size, predict, workspace, known)
+        parts.append(cells)
+        if warning:
+            warnings.append(f"evaluate.external, {wanted.name}: {warning}")
+    return pd.concat(parts)[COLUMNS] if parts else pd.DataFrame(columns=COLUMNS), warnings
 
 
 def read_external(path: Path) -> pd.DataFrame:
     """Return the predictions as written; an unknown patient is a missing value."""
-    text = dict.fromkeys(("set", "cell_id", "patient"), "string")
+    names = ["patient", *same_cells.COLUMNS]
+    text = dict.fromkeys(("set", "cell_id", *names), "string")
     # A cell may have the name NA, and a set the name null.
-    return pd.read_csv(path, dtype=text, keep_default_na=False, na_values={"patient": [""]})
+    missing = {name: [""] for name in names}
+    return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=missing)
 
 
 def pin(path: Path) -> str:
@@ -141,14 +171,23 @@ def pin(path: Path) -> str:
     if not path.exists():
         raise MalariaError(f"{path} is missing; give a zip or a folder of labelled crops.")
     with open_crops(path) as crops, tempfile.TemporaryDirectory(prefix="malaria-") as folder:
-        write_images(crops.source, crops.cells, 1, Path(folder, "images.npy"))
+        images = Path(folder, "images.npy")
+        warning = crops.write_images(PIN_SIZE, images)
+        names = [cell.cell_id for cell in crops.cells]
+        same = same_cells.find_same(np.load(images, mmap_mode="r"), names, {})
     parasitized = sum(cell.label for cell in crops.cells)
     patients = {cell.patient for cell in crops.cells}
     line = {"name": _name_for(path), "path": str(path), "sha256": sha256_of_crops(path)}
-    return (
-        f"# {parasitized} parasitized and {len(crops.cells) - parasitized} uninfected cells, "
-        f"patients {'unknown' if '' in patients else len(patients)}; in params.yaml, below "
-        f"`external:` without its []\n    - {json.dumps(line, ensure_ascii=False)}"
+    doubles = int((same["double_of"] != "").sum())
+    return "\n".join(
+        [
+            *([f"# warning: {warning}"] if warning else []),
+            *([f"# warning: {doubles} cells have the pixels of another"] if doubles else []),
+            f"# {parasitized} parasitized and {len(crops.cells) - parasitized} uninfected cells, "
+            f"patients {'unknown' if '' in patients else len(patients)}; in params.yaml, below "
+            "`external:` without its []",
+            f"    - {json.dumps(line, ensure_ascii=False)}",
+        ]
     )
 
 
@@ -168,30 +207,35 @@ def _find(wanted: ExternalSet) -> Path:
     )
 
 
-def _predict_set(wanted: ExternalSet, size: int, predict: Predict, workspace: Path) -> pd.DataFrame:
+def _predict_set(
+    wanted: ExternalSet, size: int, predict: Predict, workspace: Path, known: Mapping[bytes, str]
+) -> tuple[pd.DataFrame, str]:
     with (
         open_pinned(wanted) as crops,
         tempfile.TemporaryDirectory(dir=workspace, prefix=".external-") as folder,
     ):
-        images = Path(folder, "images.npy")
-        write_images(crops.source, crops.cells, size, images)
-        logit = predict(np.load(images, mmap_mode="r"), np.arange(len(crops.cells)))
-    cells = pd.DataFrame(
-        {
-            "set": wanted.name,
-            "cell_id": [cell.cell_id for cell in crops.cells],
-            "patient": [cell.patient for cell in crops.cells],
-            "label": [cell.label for cell in crops.cells],
-            "logit": logit,
-        }
-    )
-    return with_probabilities(cells)
+        path = Path(folder, "images.npy")
+        warning = crops.write_images(size, path)
+        images = np.load(path, mmap_mode="r")
+        cells = pd.DataFrame(
+            {
+                "set": wanted.name,
+                "cell_id": [cell.cell_id for cell in crops.cells],
+                "patient": [cell.patient for cell in crops.cells],
+                "label": [cell.label for cell in crops.cells],
+                "logit": predict(images, np.arange(len(crops.cells))),
+            }
+        )
+        same = same_cells.find_same(images, list(cells["cell_id"]), known)
+    return with_probabilities(cells).join(same), warning
 
 
 def _files(folder: Path) -> Iterator[tuple[str, int]]:
     """Give the name and bytes of everything below a folder, as a zip of it would list them."""
     # Without `onerror`, a folder that is not readable would be skipped.
     for parent, folders, files in os.walk(folder, onerror=_refuse):
+        folders[:] = [name for name in folders if not is_passed_over(name)]
+        files = [name for name in files if not is_passed_over(name)]
         for path in (Path(parent, name) for name in sorted([*folders, *files])):
             name = path.relative_to(folder).as_posix()
             check_name(folder, name)
@@ -211,30 +255,38 @@ def _refuse(error: OSError) -> NoReturn:
 
 def _in_layout(source: Path, entries: list[tuple[str, int]]) -> list[Cell]:
     """Return the cells among entries (name and bytes); refuse what the layout has no place for."""
+    entries = [
+        (name, count)
+        for name, count in entries
+        if not any(is_passed_over(part) for part in name.split("/") if part)
+    ]
     base = ROOT if any(name.startswith(ROOT) for name, _ in entries) else ""
     folders = {base + folder.removeprefix(ROOT): label for folder, label in FOLDERS.items()}
-    skipped = {base, *folders, *(folder + THUMBS for folder in folders)}
     found = []
     for name, count in entries:
-        if name in skipped:
+        if name in (base, *folders):
             continue
         folder = name[: name.rfind("/") + 1]
-        if folder not in folders or PurePosixPath(name).suffix != ".png" or not name.isprintable():
+        is_picture = PurePosixPath(name).suffix.lower() in SUFFIXES
+        if folder not in folders or not is_picture or not name.isprintable():
             raise fault(
                 source,
                 name,
-                f"has no place in it: only PNG files and {THUMBS} in {' and '.join(folders)} (in "
-                "this very spelling) may be there; remove, rename or move the entry",
+                f"has no place in it: only PNG, JPEG and TIFF files in {' and '.join(folders)} "
+                "(in this very spelling) may be there; remove, rename or move the entry",
             )
         check_bytes(source, name, count)
         found.append((name, folders[folder]))
     if not found:
         raise MalariaError(
-            f"{source} has no cell; put PNG files into {' and '.join(folders)} there."
+            f"{source} has no cell; put PNG, JPEG or TIFF files into {' and '.join(folders)} there."
         )
     cells = [cell for entry in found if (cell := cell_of(*entry)) is not None]
     if len(cells) < len(found):  # not all have the official form, so no name gives a patient
-        cells = [Cell(PurePosixPath(name).stem, name, label, "", "", "") for name, label in found]
+        ids = [PurePosixPath(name).stem for name, _ in found]
+        if len(set(ids)) < len(ids):  # as 1.png in both folders
+            ids = [name.removeprefix(base) for name, _ in found]
+        cells = [Cell(own, *entry, "", "", "") for own, entry in zip(ids, found, strict=True)]
     return in_order(source, cells)
 
 

@@ -15,8 +15,10 @@ from malaria.registry.crops import list_crops, write_crops
 from malaria.registry.evaluated_model import read_evaluated_model
 
 
-def predict_files(root: Path, folder: str, paths: Sequence[Path]) -> pd.DataFrame:
-    """Return file, probability, label and threshold, one row per image file.
+def predict_files(root: Path, folder: str, paths: Sequence[Path]) -> tuple[pd.DataFrame, str]:
+    """Return file, probability, label and threshold, one row per image file, and a warning.
+
+    The warning is '' if all files look like cells of the set.
 
     `folder` has the model and is relative to the repository; `paths` are files and folders of
     them. All are decoded before the first is predicted, so a damaged one is reported early.
@@ -27,10 +29,10 @@ def predict_files(root: Path, folder: str, paths: Sequence[Path]) -> pd.DataFram
     classifier = open_classifier(evaluated.model, evaluated.threshold)
     with tempfile.TemporaryDirectory(prefix="malaria-") as scratch:
         images = Path(scratch, "images.npy")
-        write_crops(files, classifier.size, images)
+        warning = write_crops(files, classifier.size, images)
         answer = classifier.classify(np.load(images, mmap_mode="r"))
     answer.insert(0, "file", [str(file) for file in files])
-    return answer
+    return answer, warning
 
 
 def to_text(answer: pd.DataFrame, as_json: bool) -> str:

@@ -6,7 +6,9 @@ so a server needs no checkout and preprocesses with the code that evaluated the 
 
 import base64
 import binascii
+import functools
 import json
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -16,22 +18,31 @@ import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
-from malaria.data.archive import MAX_SIDE
 from malaria.data.images import resize
+from malaria.data.likeness import LIKE, unlikeness
+from malaria.data.pictures import decode
+from malaria.data.remedies import MAX_SIDE
 from malaria.errors import MalariaError
 from malaria.evaluation.metrics import threshold_in
 from malaria.registry.classifier import Classifier, open_classifier
-from malaria.registry.crops import decode_crop
 
 MODEL = "model.keras"
 METRICS = "metrics.json"
 COLUMN = "image"
+WARNING = "warning"
+# Of one request: what a server with 2 GB answers in a second or two. Its memory grows with the
+# number of cells, its time with the pixels of all of them.
+MAX_CELLS = 1000
+MAX_PIXELS = 64_000_000
+MAX_REQUEST_BYTES = 32 << 20
 HOW = (
     'send {"dataframe_records": [{"image": ...}]} with a file in base64 or an array (height, '
     'width, 3) of whole numbers from 0 to 255 for each cell, or {"inputs": [...]} with a list of '
     "these"
 )
 UINT8 = "uint8 (whole numbers from 0 to 255)"
+SEVERAL = "send the cells in several requests"
+SERVER = "mlflow.pyfunc.scoring_server"
 
 
 class Refusal(MlflowException):
@@ -57,6 +68,7 @@ class CellModel:
     def predict(self, model_input: Any, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
         """Return probability, label and threshold, one row per cell.
 
+        If some are unlike all cells of the set, there is a column `warning`, which says in what.
         `model_input` is a table with the column `image`, an array (N, H, W, 3), or a list with one
         item per cell: an image file in base64, its bytes, or an array (H, W, 3). `params` is part
         of MLflow's interface and not used. Raises Refusal, which names the cell.
@@ -64,18 +76,53 @@ class CellModel:
         cells = _cells(model_input)
         if not cells:
             raise Refusal(f"the request has no cells; {HOW}.")
-        size = self._classifier.size
-        images = np.stack(
-            [resize(_pixels(cell, f"cell {row}"), size) for row, cell in enumerate(cells, start=1)]
-        )
-        return self._classifier.classify(images)
+        if len(cells) > MAX_CELLS:
+            raise Refusal(f"the request has {len(cells)} cells, more than {MAX_CELLS}; {SEVERAL}.")
+        images, odd, count = [], [], 0
+        for row, cell in enumerate(cells, start=1):
+            pixels = _pixels(cell, f"cell {row}")
+            count += pixels.shape[0] * pixels.shape[1]
+            if count > MAX_PIXELS:
+                raise Refusal(f"the request has more than {MAX_PIXELS} pixels; {SEVERAL}.")
+            images.append(resize(pixels, self._classifier.size))
+            odd.append(unlikeness(pixels))
+        answer = self._classifier.classify(np.stack(images))
+        said = [f"unlike any cell of the set ({LIKE}): it {one}" if one else "" for one in odd]
+        return answer.assign(**{WARNING: said}) if any(odd) else answer
 
 
 def _load_pyfunc(path: str) -> CellModel:
     """Return the model in a folder; MLflow looks for this name."""
+    _refuse_bad_json()
     metrics = Path(path, METRICS)
     threshold = threshold_in(json.loads(metrics.read_text()), metrics)
     return CellModel(open_classifier(Path(path, MODEL), threshold))
+
+
+def _refuse_bad_json() -> None:
+    """Let MLflow's server refuse a request that is too large or that Python's JSON gives up on.
+
+    It answers 500 otherwise: nesting of a thousand levels and integers of 5,000 digits are other
+    errors than those that it expects. Nothing changes where a model is loaded without a server.
+    """
+    server = sys.modules.get(SERVER)
+    parse = getattr(server, "_decode_json_input", None)
+    if parse is None or hasattr(parse, "__wrapped__"):
+        return
+
+    @functools.wraps(parse)
+    def parse_or_refuse(text: Any) -> Any:
+        if len(text) > MAX_REQUEST_BYTES:
+            raise Refusal(f"the request has more than {MAX_REQUEST_BYTES} bytes; {SEVERAL}.")
+        try:
+            return parse(text)
+        except RecursionError:
+            raise Refusal(f"the request is nested too deep; {HOW}.") from None
+        except ValueError as error:  # an MlflowException is none
+            reason = str(error).split(";")[0]
+            raise Refusal(f"the request cannot be read ({reason}); {HOW}.") from None
+
+    server._decode_json_input = parse_or_refuse  # type: ignore[union-attr]
 
 
 def _cells(content: Any) -> list[Any]:
@@ -92,7 +139,7 @@ def _cells(content: Any) -> list[Any]:
 
 
 def _pixels(cell: Any, name: str) -> np.ndarray:
-    """Return the uint8 (H, W, 3) pixels of a cell."""
+    """Return the uint8 (H, W, 3) pixels of a cell; raises Refusal."""
     if isinstance(cell, str | bytes):
         return _decoded(cell, name)
     try:
@@ -118,7 +165,7 @@ def _pixels(cell: Any, name: str) -> np.ndarray:
 def _decoded(content: str | bytes, name: str) -> np.ndarray:
     try:
         raw = base64.b64decode(content, validate=True) if isinstance(content, str) else content
-        return decode_crop(raw, name)
+        return decode(raw, name)
     except (binascii.Error, ValueError):
         raise Refusal(f"{name} is a text, but not the base64 of an image file.") from None
     except MalariaError as error:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from malaria.core.files import write_file
 from malaria.data.layout import SYNTHETIC
+from malaria.evaluation.external import table_warnings
 from malaria.evaluation.tables import warnings_of
 from malaria.explanation.summary import describe, summarise
 from malaria.exploration.cells import balance_table
@@ -141,7 +142,7 @@ def _warnings(
         )
     if any(key.startswith("split.corrections.") for key in params):
         yield "Labels of train cells were corrected by hand; val and test have the zip's labels."
-    for warning in warnings_of(tables["controls"]):
+    for warning in [*warnings_of(tables["controls"]), *table_warnings(tables["external"])]:
         yield f"{warning[0].upper()}{warning[1:]}."
 
 

@@ -10,6 +10,8 @@ from malaria.data.archive import list_cells, open_archive, read_entry
 from malaria.data.layout import FOLDERS, THUMBS, THUMBS_CONTENT, store
 from malaria.errors import MalariaError
 
+SHOWN = 40  # characters of a line in a message
+
 
 def read_patients(path: Path) -> list[str]:
     """Return the patient ids (C47) of a list, one per line, in its order; `#` starts a comment.
@@ -27,9 +29,10 @@ def read_patients(path: Path) -> list[str]:
         patient = line.split("#")[0].strip()
         if not patient:
             continue
-        if not re.fullmatch(r"C[1-9][0-9]*", patient):
+        if not re.fullmatch(r"C[1-9][0-9]{0,8}", patient):
             raise MalariaError(
-                f"{path}, line {number}: {patient!r} is not a patient; write one per line, as C47."
+                f"{path}, line {number}: {patient[:SHOWN]!r} is not a patient; write one per "
+                "line, as C47."
             )
         if patient in patients:
             raise MalariaError(f"{path}, line {number}: {patient} is repeated; keep one.")

@@ -9,13 +9,13 @@ import pytest
 
 from malaria.data.archive import (
     Cell,
-    decode,
     list_cells,
     open_archive,
     png_size,
     read_entry,
     table_of_cells,
 )
+from malaria.data.pictures import decode
 from malaria.errors import MalariaError
 from tests.conftest import REPO
 from tests.data.cell_zips import CELL, FIFTH, OTHER, SICK, WELL, entry, patched, png, write_zip
@@ -112,7 +112,7 @@ def test_folders_and_thumbs_db_are_skipped(tmp_path: Path) -> None:
         (SICK + "P61ThinF_IMG_20150918_144104_cell_162.png", "has not the form C100P61ThinF_IMG"),
         *(
             (f"{SICK}{start}_IMG_20150918_144104_cell_162.png", "has not the form")
-            for start in ("C", "C0", "xC1", "C1P-2", "C1\N{ARABIC-INDIC DIGIT ONE}")
+            for start in ("C", "C0", "xC1", "C1234567890", "C1P-2", "C1\N{ARABIC-INDIC DIGIT ONE}")
         ),
         *(
             (f"{SICK}C1_{rest}.png", "has not the form")
@@ -129,6 +129,16 @@ def test_an_entry_that_does_not_belong_is_refused_by_its_name(
     said = refusal(path)
     assert said.startswith(f"{path}: the entry {name!r} ")
     assert reason in said
+
+
+@pytest.mark.parametrize("start", ["C" + "1" * 60_000, "C" + "1" * 4000, "C1" + "x" * 250])
+def test_a_name_that_no_file_can_have_is_refused_in_a_short_sentence(
+    start: str, tmp_path: Path
+) -> None:
+    name = f"{SICK}{start}_IMG_20150918_144104_cell_162.png"
+    said = refusal(write_zip(tmp_path / "a.zip", (entry(name), png())))
+    assert "has a name of more than 255 bytes; shorten it" in said
+    assert len(said) < 700
 
 
 @pytest.mark.parametrize(
@@ -192,7 +202,7 @@ def test_the_real_cells_are_listed_and_decode() -> None:
         cells = list_cells(archive)
         sizes = [png_size(archive, cell) for cell in cells]
         for cell, size in list(zip(cells, sizes, strict=True))[::500]:
-            assert decode(read_entry(archive, cell), cell.entry).size == size
+            assert decode(read_entry(archive, cell), cell.entry).shape[1::-1] == size
     assert Counter(cell.label for cell in cells) == {1: 4441, 0: 5555}
     infected = {cell.patient for cell in cells if cell.label == 1}
     assert (len({cell.patient for cell in cells}), len(infected)) == (80, 60)

@@ -14,6 +14,7 @@ from malaria.evaluation.external import (
     external_metrics,
     external_table,
     external_warnings,
+    table_warnings,
 )
 from malaria.evaluation.intervals import interval_table
 from malaria.evaluation.metrics import compute_metrics, write_metrics
@@ -31,6 +32,8 @@ def predictions(label: list[int], patients: Sequence[str | None]) -> pd.DataFram
         "patient": pd.Series(patients, dtype="string"),
         "label": label,
         "logit": np.random.default_rng(0).normal(np.array(label) * 2 - 1),
+        "same_as": pd.Series([None] * len(label), dtype="string"),
+        "double_of": pd.Series([None] * len(label), dtype="string"),
     }
     return with_probabilities(pd.DataFrame(table))
 
@@ -39,10 +42,12 @@ def predictions(label: list[int], patients: Sequence[str | None]) -> pd.DataFram
 def test_no_set_is_a_header(tmp_path: Path) -> None:
     table = predictions([], [])
     assert external_metrics(table, 0.4) == {}
-    assert list(external_warnings(table, table)) == []
+    cells = table.assign(split="")
+    assert list(external_warnings(table, cells)) == []
+    assert list(table_warnings(external_table(table, SETTINGS))) == []
     write_table(external_table(table, SETTINGS), tmp_path / "table.csv")
     assert (tmp_path / "table.csv").read_text() == (
-        "set,cells,parasitized,metric,estimate,low,high,patients,reason\n"
+        "set,cells,parasitized,known,doubles,metric,estimate,low,high,patients,reason\n"
     )
 
 
@@ -65,7 +70,9 @@ def test_without_patients_the_interval_is_by_cell_and_the_reason_says_so() -> No
     assert rows["patients"].isna().all()
     assert set(rows["reason"]) == {UNKNOWN_PATIENTS}
     assert math.isnan(external_metrics(table, 0.4)["lab_b"]["n_patients"])
-    assert list(external_warnings(table, table)) == [f"external.lab_b: {UNKNOWN_PATIENTS}"]
+    cells = table.assign(split="")
+    assert list(external_warnings(table, cells)) == [f"external.lab_b: {UNKNOWN_PATIENTS}"]
+    assert list(table_warnings(external_table(table, SETTINGS))) == []
 
 
 @pytest.mark.filterwarnings("error")
@@ -97,8 +104,34 @@ def test_patients_of_the_pipeline_give_a_warning() -> None:
     table = predictions([0, 1] * 7, own * 2)
     patients = ["C2", "C30", "C4", "C5", "C6", "C7", "C7", "C99"]
     cells = pd.DataFrame({"patient": patients, "split": ["train"] * 5 + ["test"] * 3})
+    cells["cell_id"] = cells["patient"]
     assert list(external_warnings(table, cells)) == [
         "external.lab_b may not be external: 6 of its 7 patients have names of the pipeline's "
         "patients (5 in train, 1 in test): C2, C4, C5, C6, C7, ..."
     ]
     assert list(external_warnings(table, cells[cells["patient"] == "C99"])) == []
+
+
+def test_cells_of_the_pipeline_and_doubles_are_counted_and_named() -> None:
+    table = predictions([0, 1] * 5, [None] * 10)
+    ids = [f"own {number}" for number in range(7)]
+    table.loc[:6, "same_as"] = ids
+    table.loc[8:, "double_of"] = "crop 3"
+    splits = ["train"] * 4 + ["val", "dropped", "test"]
+    cells = pd.DataFrame({"cell_id": ids, "patient": "C1", "split": splits})
+    assert list(external_warnings(table, cells))[:2] == [
+        "external.lab_b is not external: 7 of its 10 cells have the very pixels of the pipeline's "
+        "cells (4 in train, 1 in val, 1 in test, 1 in dropped): own 0, own 1, own 2, own 3, own 4, "
+        "...",
+        "external.lab_b: 2 of its 10 cells have the very pixels of another of the set and count "
+        "again: crop 8, crop 9",
+    ]
+    rows = external_table(table, SETTINGS)
+    assert set(rows["known"]) == {7}
+    assert set(rows["doubles"]) == {2}
+    assert list(table_warnings(rows)) == [
+        "external.lab_b is not external: 7 of its 10 cells have the very pixels of the pipeline's "
+        "cells",
+        "external.lab_b: 2 of its 10 cells have the very pixels of another of the set and count "
+        "again",
+    ]

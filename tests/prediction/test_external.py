@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from malaria.core.files import MIRROR
 from malaria.errors import MalariaError
@@ -23,6 +24,7 @@ from malaria.prediction.external import (
 from malaria.prediction.params import ExternalSet
 from malaria.prediction.table import write_table
 from tests.conftest import png, random_images
+from tests.data.test_pictures import saved
 
 SICK, WELL = "Parasitized/", "Uninfected/"
 SIZE = 12
@@ -41,6 +43,10 @@ def crops(count: int, of: str = "crop {}.png") -> dict[str, bytes]:
 
 
 CROPS = crops(4)
+OF_SYSTEMS = (
+    *(".DS_Store", "desktop.ini", SICK + ".DS_Store", "__MACOSX/Parasitized/._1.png"),
+    *(SICK + "._crop 5.png", ".ipynb_checkpoints/1-checkpoint.png", WELL + "Desktop.ini"),
+)
 
 
 def official(patient: int, number: str = "{}") -> str:
@@ -75,7 +81,7 @@ def darkness(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 def predicted(folder: Path, *sets: ExternalSet) -> pd.DataFrame:
     """Return the predictions of the sets as the pipeline writes and reads them."""
-    write_table(predict_external(sets, SIZE, darkness, folder), folder / "external.csv")
+    write_table(predict_external(sets, SIZE, darkness, folder)[0], folder / "external.csv")
     return read_external(folder / "external.csv")
 
 
@@ -90,13 +96,37 @@ def refusal(path: Path) -> str:
 @WRITERS
 @pytest.mark.parametrize("base", ["", "cell_images/"])
 def test_file_names_are_free(write: Write, base: str, tmp_path: Path) -> None:
-    entries = CROPS | {SICK + "Thumbs.db": b"x", WELL + "Thumbs.db": b"x"}
+    entries = CROPS | dict.fromkeys([SICK + "Thumbs.db", WELL + "Thumbs.db", *OF_SYSTEMS], b"x")
     with open_crops(write(tmp_path / "lab_b", entries, base)) as found:
         ordered = sorted((base + name for name in CROPS), key=lambda name: Path(name).name)
         assert [cell.entry for cell in found.cells] == ordered
         assert [cell.cell_id for cell in found.cells] == [f"crop {n}" for n in range(1, 9)]
         assert [cell.label for cell in found.cells] == [0] * 4 + [1] * 4
         assert {cell.patient for cell in found.cells} == {""}
+
+
+@WRITERS
+def test_a_name_may_be_in_both_folders_and_of_several_formats(write: Write, tmp_path: Path) -> None:
+    image = Image.fromarray(random_images(1, 20)[0])
+    names = [SICK + "1.png", WELL + "1.png", WELL + "1.PNG", SICK + "2.jpg", WELL + "2.TIFF"]
+    kinds = ["PNG", "PNG", "PNG", "JPEG", "TIFF"]
+    entries = {name: saved(image, kind) for name, kind in zip(names, kinds, strict=True)}
+    path = write(tmp_path / "lab_b", entries, "cell_images/")
+    with open_crops(path) as found:
+        assert [cell.cell_id for cell in found.cells] == sorted(names)
+        assert [cell.label for cell in found.cells] == [1, 1, 0, 0, 0]
+    table = predicted(tmp_path, pinned(path)).set_index("cell_id")
+    same = [name for name in names if not name.endswith("jpg")]
+    assert table.loc[same, "logit"].nunique() == 1
+
+
+def test_what_systems_leave_changes_no_hash(tmp_path: Path) -> None:
+    path = write_folder(tmp_path / "lab_b", CROPS)
+    wanted = pinned(path)
+    write_folder(path, dict.fromkeys([SICK + "Thumbs.db", *OF_SYSTEMS], b"x"))
+    (path / ".link").symlink_to("nowhere")
+    check_external([wanted])
+    assert len(predicted(tmp_path, wanted)) == 8
 
 
 def test_a_zip_and_its_folder_give_the_same_cells_and_logits(tmp_path: Path) -> None:
@@ -183,19 +213,18 @@ def test_bytes_that_are_not_the_pinned_ones_are_refused(write: Write, tmp_path: 
         "parasitized/1.png",
         "1.png",
         SICK + "deeper/1.png",
-        SICK + "1.jpg",
-        SICK + "1.PNG",
-        SICK + ".png",
+        SICK + "1.gif",
+        SICK + "1",
         SICK + "1\n.png",
-        SICK + ".DS_Store",
+        SICK + "labels.csv",
         "cell_images/Malformed/1.png",
-        "Thumbs.db",
+        "README.txt",
     ],
 )
 def test_what_has_no_place_is_refused_by_its_name(write: Write, name: str, tmp_path: Path) -> None:
     base = "cell_images/" if name.startswith("cell_images/") else ""
     said = refusal(write(tmp_path / "lab_b", {base + SICK + "ok.png": b"", name: b""}))
-    assert "has no place in it: only PNG files and Thumbs.db in " in said
+    assert "has no place in it: only PNG, JPEG and TIFF files in " in said
     assert f"{base}Parasitized/ and {base}Uninfected/ (in this very spelling)" in said
     assert repr(name) in said or f"'{Path(name).parent.as_posix()}/'" in said
 
@@ -205,9 +234,15 @@ def test_what_has_no_place_is_refused_by_its_name(write: Write, name: str, tmp_p
     ("entries", "said"),
     [
         (["cell_images/" + SICK + "1.png", WELL + "2.png"], r"'Uninfected/(2\.png)?' has no place"),
-        ([SICK + "1.png", WELL + "1.png"], "has the file name 1.png more than once"),
-        ([SICK + "Thumbs.db"], "has no cell; put PNG files into Parasitized/ and Uninfected/"),
-        ([SICK + "..\\1.png", WELL + "2.png"], "has an unsafe name"),
+        (
+            [SICK + official(3, "1"), WELL + official(3, "1")],
+            r"cell_1.png more than once \(.*delete or rename all but one",
+        ),
+        (
+            [SICK + "Thumbs.db"],
+            "has no cell; put PNG, JPEG or TIFF files into Parasitized/ and Unin",
+        ),
+        ([SICK + "a\\1.png", WELL + "2.png"], "has an unsafe name"),
     ],
 )
 def test_faults_of_the_names_are_refused(
@@ -219,6 +254,17 @@ def test_faults_of_the_names_are_refused(
 @pytest.mark.parametrize("name", ["../" + SICK + "1.png", "/etc/1.png"])
 def test_an_unsafe_name_in_a_zip_is_refused(name: str, tmp_path: Path) -> None:
     assert "has an unsafe name" in refusal(write_zip(tmp_path / "a.zip", {name: b""}))
+
+
+def test_a_name_that_no_file_can_have_is_refused_in_a_short_sentence(tmp_path: Path) -> None:
+    said = refusal(write_zip(tmp_path / "a.zip", {SICK + "x" * 60_000 + ".png": b""}))
+    assert "xxx...' has a name of more than 255 bytes; shorten it" in said
+    assert len(said) < 700
+    number = "1" * 200
+    with open_crops(
+        write_zip(tmp_path / "b.zip", {SICK + official(int(number), "1"): b""})
+    ) as found:
+        assert found.cells[0].patient == ""
 
 
 @WRITERS

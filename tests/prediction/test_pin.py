@@ -11,6 +11,7 @@ from malaria.core.params import load, parse
 from malaria.errors import MalariaError
 from malaria.prediction.params import EvaluateParams
 from tests.conftest import REPO
+from tests.data.test_pictures import deep
 from tests.prediction.test_external import (
     CROPS,
     SICK,
@@ -67,7 +68,8 @@ def test_the_number_of_patients_is_given_if_names_have_it(tmp_path: Path) -> Non
     ("content", "reason"),
     [
         (CROPS[SICK + "crop 5.png"][:60], "does not decode"),
-        (b"GIF89a", "is not a PNG"),
+        (deep("PNG", 1, 4095), "is 16-bit grey, not 8-bit RGB; scale it"),
+        (b"GIF89a", "is not a PNG, JPEG or TIFF"),
         (b"", "is not a PNG"),
     ],
 )
@@ -80,6 +82,15 @@ def test_a_damaged_image_is_named(
     error = pin(path).exception
     assert isinstance(error, MalariaError)
     assert f"'Parasitized/crop 5.png' {reason}" in str(error)
+
+
+def test_doubles_and_pictures_that_are_no_cells_are_told(tmp_path: Path) -> None:
+    one, other = list(CROPS)[:2]
+    path = write_zip(tmp_path / "a.zip", CROPS | {other: CROPS[one]})
+    told = pin(path).output
+    assert "# warning: 1 cells have the pixels of another\n" in told
+    assert "# warning: 8 of 8 crops are unlike any cell of the set (40 to 400 px a side, " in told
+    assert f"{one!r} is 20 x 20 px; " in told
 
 
 @pytest.mark.parametrize("name", ["none.zip", "params.yaml"])

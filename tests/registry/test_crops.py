@@ -1,28 +1,18 @@
 """Crops in files: what is read, what is refused, and that the pixels are the pipeline's."""
 
-import io
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from malaria.data.archive import MAX_ENTRY_BYTES, Cell
+from malaria.data.archive import Cell
 from malaria.data.images import write_images
 from malaria.errors import MalariaError
-from malaria.registry.crops import LISTED, decode_crop, list_crops, write_crops
+from malaria.registry.crops import LISTED, list_crops, write_crops
 from tests.conftest import png, random_images
 
 PIXELS = random_images(1, 30)[0][:, :22]
-BLACK = Image.new("RGB", (9, 9))
-ORIENTATION, TURN_RIGHT = 274, 6  # the tag of EXIF, and its value for a quarter turn
-
-
-def saved(image: Image.Image, kind: str, **options: object) -> bytes:
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
 
 
 def written(files: list[Path], folder: Path, size: int = 12) -> np.ndarray:
@@ -42,45 +32,16 @@ def test_the_pixels_are_those_of_the_preprocess_stage(tmp_path: Path) -> None:
     assert np.array_equal(written(files[::-1], tmp_path), expected[::-1])
 
 
-@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-def test_lossless_formats_give_the_same_pixels(kind: str) -> None:
-    assert np.array_equal(decode_crop(saved(Image.fromarray(PIXELS), kind), "a"), PIXELS)
-
-
-def test_a_jpeg_is_close_and_turned_as_its_exif_says() -> None:
-    smooth = np.tile(np.linspace(0, 255, 16, dtype=np.uint8)[:, None, None], (1, 24, 3))
-    exif = Image.Exif()
-    exif[ORIENTATION] = TURN_RIGHT
-    image = Image.fromarray(smooth)
-    plain = decode_crop(saved(image, "JPEG", quality=95), "a")
-    assert np.abs(plain.astype(int) - smooth).max() < 12
-    turned = decode_crop(saved(image, "JPEG", quality=95, exif=exif), "a")
-    assert np.array_equal(turned, np.rot90(plain, -1))
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        (b"", "'a.x' is not a PNG, JPEG or TIFF; replace it"),
-        (b"file,probability\n", "is not a PNG, JPEG or TIFF"),
-        (saved(Image.fromarray(PIXELS), "GIF"), "is not a PNG, JPEG or TIFF"),
-        (saved(Image.fromarray(PIXELS), "PNG")[:200], "'a.x' does not decode"),
-        (saved(Image.fromarray(PIXELS), "JPEG")[:-200], "'a.x' does not decode"),
-        (saved(Image.fromarray(PIXELS), "TIFF")[:900], "'a.x' does not decode"),
-        (saved(Image.fromarray(PIXELS[..., 0]), "PNG"), "is 8-bit grey, not 8-bit RGB"),
-        (saved(Image.fromarray(PIXELS[..., 0]), "JPEG"), "has the mode L, not 8-bit RGB; convert"),
-        (saved(Image.new("CMYK", (9, 9)), "TIFF"), "has the mode CMYK, not 8-bit RGB"),
-        (saved(BLACK, "TIFF", save_all=True, append_images=[BLACK]), "has 2 pages"),
-        (saved(Image.new("RGB", (2001, 4)), "JPEG"), "is 2001 x 4 px, but a cell has 1 to 2000"),
-        (bytes(MAX_ENTRY_BYTES + 1), f"has more than the {MAX_ENTRY_BYTES} bytes"),
-    ],
-)
-def test_what_is_not_a_crop_is_refused(content: bytes, said: str) -> None:
-    with pytest.raises(MalariaError) as caught:
-        decode_crop(content, "a.x")
-    assert said in str(caught.value)
-    assert "\n" not in str(caught.value)
-    assert "zip" not in str(caught.value)
+def test_crops_that_are_unlike_the_cells_are_named_in_a_warning(tmp_path: Path) -> None:
+    cell = random_images(1, 60)[0]
+    cell[:, :20] = 0
+    files = [tmp_path / "cell.png", tmp_path / "dot.png"]
+    for file, image in zip(files, (cell, cell[:1, :1]), strict=True):
+        file.write_bytes(png(image))
+    assert write_crops(files[:1], 12, tmp_path / "out.npy") == ""
+    said = write_crops(files, 12, tmp_path / "out.npy")
+    assert said.startswith("1 of 2 crops are unlike any cell of the set (40 to 400 px a side, at ")
+    assert said.endswith(f"so their labels mean nothing: '{files[1]}' is 1 x 1 px")
 
 
 def test_all_broken_files_are_named_and_those_that_cannot_be_read(tmp_path: Path) -> None:
@@ -99,7 +60,16 @@ def test_all_broken_files_are_named_and_those_that_cannot_be_read(tmp_path: Path
 
 
 def test_folders_are_read_in_order_and_each_file_once(tmp_path: Path) -> None:
-    for name in ("b/2.png", "b/1.tif", "a.jpg", ".hidden/x.png", ".DS_Store", "b/Thumbs.db"):
+    for name in (
+        "b/2.png",
+        "b/1.tif",
+        "a.jpg",
+        ".hidden/x.png",
+        ".DS_Store",
+        "b/desktop.ini",
+        "__MACOSX/x.png",
+        "b/Thumbs.db",
+    ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "b/3.png").symlink_to(tmp_path / "a.jpg")

@@ -3,6 +3,7 @@
 import base64
 import json
 import sys
+from collections.abc import Callable
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
@@ -10,18 +11,31 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model
+from mlflow.pyfunc import PyFuncModel, scoring_server
+from mlflow.pyfunc.scoring_server import invocations
 from packaging.utils import canonicalize_name
 
 from malaria.data.images import resize
 from malaria.models.base.saved import save_model
 from malaria.registry.classifier import Classifier
 from malaria.registry.register import REQUIREMENTS
-from malaria.registry.serving import CellModel, Refusal, _load_pyfunc
+from malaria.registry.serving import (
+    MAX_CELLS,
+    MAX_PIXELS,
+    MAX_REQUEST_BYTES,
+    CellModel,
+    Refusal,
+    _load_pyfunc,
+)
 from tests.conftest import png, random_images
 from tests.models.test_saved import SIZE, small_model
 from tests.test_house import closure, imported
 
-PIXELS = random_images(2, 20)
+SIDE = 48
+PIXELS = random_images(2, SIDE)
+PIXELS[:, :, :9] = 0  # the background of a cell
 TEXTS = [base64.b64encode(png(image)).decode() for image in PIXELS]
 
 
@@ -71,13 +85,84 @@ def test_cells_of_several_sizes_go_together() -> None:
     assert len(answer) == 2
 
 
+def test_a_cell_unlike_the_set_gets_a_warning_and_the_others_none() -> None:
+    answer = MODEL.predict([PIXELS[0], PIXELS[0][:1, :1]])
+    assert list(answer) == ["probability", "label", "threshold", "warning"]
+    assert answer["warning"].tolist() == [
+        "",
+        "unlike any cell of the set (40 to 400 px a side, at least 10% black around the cell): it "
+        "is 1 x 1 px",
+    ]
+
+
+def test_a_request_has_limits() -> None:
+    dot = PIXELS[0][:1, :1]
+    assert len(MODEL.predict([dot] * MAX_CELLS)) == MAX_CELLS
+    said = refusal(np.zeros((400_000, 1, 1, 3), dtype=np.uint8))
+    assert (
+        said == "the request has 400000 cells, more than 1000; send the cells in several requests."
+    )
+    large = [png(np.zeros((2000, 2000, 3), dtype=np.uint8))] * (MAX_PIXELS // 4_000_000 + 1)
+    assert refusal(large) == (
+        "the request has more than 64000000 pixels; send the cells in several requests."
+    )
+
+
+@pytest.fixture
+def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], str]:
+    """Give what MLflow's server says to a body, once it has loaded a model."""
+    parse = scoring_server._decode_json_input
+    monkeypatch.setattr(scoring_server, "_decode_json_input", parse)  # so that it is put back
+    save_model(small_model(), tmp_path / "model.keras")
+    (tmp_path / "metrics.json").write_text('{"val": {"threshold": 0.3}, "test": {}}')
+    model = PyFuncModel(Model(), _load_pyfunc(str(tmp_path)))
+    _load_pyfunc(str(tmp_path))  # a second model changes nothing more
+
+    def ask(body: bytes) -> str:
+        try:
+            return str(invocations(body, "application/json", model, None).response)
+        except MlflowException as error:
+            said = str(json.loads(error.serialize_as_json())["message"])
+            return said if error.get_http_status_code() == 400 else "not 400"
+
+    return ask
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (
+            b'{"inputs": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+            "the request is nested too deep; ",
+        ),
+        (
+            b'{"inputs": [[[[' + b"1" * 10_000 + b", 1, 1]]]]}",
+            "the request cannot be read (Exceeds",
+        ),
+        (
+            b'{"inputs": [[[[' + b"1" * 4000 + b", 1, 1]]]]}",
+            "cell 1 has values of the type object,",
+        ),
+        (b'{"inputs": ' + b"[" * 90 + b"]" * 90 + b"}", "Invalid input. setting an"),
+        (b" " * MAX_REQUEST_BYTES + b'{"inputs": []}', "the request has more than 33554432 bytes;"),
+        (b"no JSON", "Invalid input. Ensure that input is a valid JSON formatted string"),
+    ],
+)
+def test_a_body_that_json_gives_up_on_is_refused_with_a_sentence(
+    body: bytes, said: str, serve: Callable[[bytes], str]
+) -> None:
+    assert serve(body).startswith(said)
+    answered = json.loads(serve(json.dumps({"inputs": TEXTS}).encode()))
+    assert len(answered["predictions"]) == 2
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (PIXELS[0], "cell 1 has the shape 20 x 3, not height x width x 3; send {"),
-        (PIXELS[..., :2], "cell 1 has the shape 20 x 20 x 2, not height x width x 3"),
-        (PIXELS[:, :0], "cell 1 has the shape 0 x 20 x 3, not"),
-        ([PIXELS[0], PIXELS[None, 1]], "cell 2 has the shape 1 x 20 x 20 x 3, not"),
+        (PIXELS[0], "cell 1 has the shape 48 x 3, not height x width x 3; send {"),
+        (PIXELS[..., :2], "cell 1 has the shape 48 x 48 x 2, not height x width x 3"),
+        (PIXELS[:, :0], "cell 1 has the shape 0 x 48 x 3, not"),
+        ([PIXELS[0], PIXELS[None, 1]], "cell 2 has the shape 1 x 48 x 48 x 3, not"),
         (np.zeros((1, 2001, 4, 3), dtype=np.uint8), "cell 1 is larger than 2000 px a side"),
         (PIXELS / 255, "cell 1 has values of the type float64, not uint8"),
         (PIXELS > 9, "cell 1 has values of the type bool, not uint8"),
