@@ -2,29 +2,36 @@
 
 import errno
 import os
-import re
 import shutil
 import time
 from pathlib import Path
 
-import requests
 from tqdm import tqdm
 
-from malaria.core.files import MIRROR, describe_mirror, find_in_mirror, sha256_of
+from malaria.core.files import (
+    MIRROR,
+    describe_mirror,
+    find_in_mirror,
+    move,
+    replacing,
+    sha256_of,
+)
+from malaria.data.transfer import (
+    LEAST_BYTES,
+    USE_MIRROR,
+    InterruptedDownload,
+    Part,
+    check_space,
+    refuse_link,
+    transfer,
+)
 from malaria.errors import MalariaError
 from malaria.paths import dvc
 
-CONNECT_AND_READ_SECONDS = (10.0, 30.0)
-# Tries in a row that gain no byte, before the download gives up (31 s of pauses in all).
+# Tries in a row that gain too little, before the download gives up (31 s of pauses in all).
 TRIES = 6
 FIRST_PAUSE_SECONDS = 1.0
-CHUNK = 1 << 16
-RETRIED_STATUS = {408, 416, 429}
-_USE_MIRROR = f"put the file into a folder and set {MIRROR} to that folder"
-
-
-class _InterruptedDownload(Exception):
-    """A fault that another try may get past; the message is its reason."""
+LONGEST_PAUSE_SECONDS = 300.0  # that a server may ask for
 
 
 def obtain(sha256: str, url: str, dest: Path) -> None:
@@ -65,51 +72,34 @@ def obtain(sha256: str, url: str, dest: Path) -> None:
 
 
 def _copy(source: Path, sha256: str, dest: Path) -> None:
-    copy = dest.with_name(dest.name + ".tmp")
-    try:
-        _check_space(source.stat().st_size, dest.parent)
-        shutil.copyfile(source, copy)
-        found = sha256_of(copy)
+    check_space(source.stat().st_size, dest.parent)
+    with replacing(dest) as draft:
+        shutil.copyfile(source, draft)
+        found = sha256_of(draft)
         if found != sha256:
             raise MalariaError(
-                f"{source} ({copy.stat().st_size} bytes) has SHA-256 {found}, but "
+                f"{source} ({draft.stat().st_size} bytes) has SHA-256 {found}, but "
                 f"fetch.sha256 pins {sha256}; point fetch.url at the right file or pin this one."
             )
-        os.replace(copy, dest)
-    finally:
-        copy.unlink(missing_ok=True)
 
 
 def _download(url: str, sha256: str, dest: Path) -> None:
     """Download with pauses and resumption; move to `dest` only what has the pinned hash."""
-    part = dest.with_name(dest.name + ".part")
-    most = _size(part)
-    idle = 0
-    while True:
-        try:
-            _transfer(url, sha256, part)
-            break
-        except _InterruptedDownload as error:
-            # Only bytes beyond the furthest point count: a server that cannot resume would
-            # otherwise be asked for its first half for ever.
-            idle = 0 if _size(part) > most else idle + 1
-            most = max(most, _size(part))
-            if idle == TRIES:
-                raise MalariaError(
-                    f"{url} could not be downloaded, {TRIES} tries in a row gained nothing (the "
-                    f"last: {error}); {_size(part)} bytes are kept in {part} and the same command "
-                    f"resumes there; or {_USE_MIRROR}, or run the demo, which downloads nothing, "
-                    f"with `{dvc('demo', 'repro')}`."
-                ) from None
-            pause = FIRST_PAUSE_SECONDS * 2 ** max(idle - 1, 0)
-            tqdm.write(f"{dest.name}: {error}; trying again in {pause:g} s.")
-            time.sleep(pause)
-    found = sha256_of(part)
+    part = Part(dest.with_name(dest.name + ".part"))
+    refuse_link(part.path)
+    part.is_pieced = part.size > 0
+    _receive(url, sha256, part)
+    found = sha256_of(part.path)
+    if found != sha256 and part.is_pieced:
+        tqdm.write(f"{dest.name}: its parts are of different files; downloading from the start.")
+        part.start_anew()
+        _receive(url, sha256, part)
+        found = sha256_of(part.path)
     if found == sha256:
-        os.replace(part, dest)
+        move(part.path, dest)
         return
     rejected = dest.with_name(dest.name + ".rejected")
-    os.replace(part, rejected)
+    os.replace(part.path, rejected)
     raise MalariaError(
         f"{url} gave {rejected.stat().st_size} bytes with SHA-256 {found}, but fetch.sha256 pins "
         f"{sha256}; they are set aside as {rejected}: run the same command to download from the "
@@ -117,81 +107,30 @@ def _download(url: str, sha256: str, dest: Path) -> None:
     )
 
 
-def _transfer(url: str, sha256: str, part: Path) -> None:
-    """Add the missing bytes to `part` in one request.
-
-    Raises _InterruptedDownload for what another try may get past, MalariaError for the rest.
-    """
-    start = _size(part)
-    headers = {"Accept-Encoding": "identity"}
-    if start:
-        headers["Range"] = f"bytes={start}-"
-    try:
-        with requests.get(
-            url, headers=headers, stream=True, timeout=CONNECT_AND_READ_SECONDS
-        ) as response:
-            _check_status(response, url)
-            if response.status_code == 416:
-                if start and sha256_of(part) == sha256:
-                    return
-                part.unlink(missing_ok=True)
-                raise _InterruptedDownload("the server has no bytes after the kept part")
-            _store(response, start, part)
-    except requests.exceptions.ChunkedEncodingError as error:
-        raise _InterruptedDownload("the connection broke off") from error
-    except (requests.ConnectionError, requests.Timeout) as error:
-        cause = error.args[0] if error.args else error
-        reason = getattr(cause, "reason", cause)
-        raise _InterruptedDownload(f"the connection failed: {reason}") from error
-    except requests.RequestException as error:
-        raise MalariaError(
-            f"{url} cannot be downloaded: {error}; correct fetch.url, or {_USE_MIRROR}."
-        ) from None
-
-
-def _check_status(response: requests.Response, url: str) -> None:
-    status = response.status_code
-    if status in {200, 206, 416}:
-        return
-    answer = f"{status} {response.reason}"
-    if status >= 500 or status in RETRIED_STATUS:
-        raise _InterruptedDownload(f"the server answered {answer}")
-    raise MalariaError(f"{url} answered {answer}; correct fetch.url, or {_USE_MIRROR}.")
-
-
-def _store(response: requests.Response, start: int, part: Path) -> None:
-    """Write the body of a 200 (from the first byte) or a 206 (from byte `start`) to `part`."""
-    length = response.headers.get("Content-Length", "")
-    total = int(length) if length.isdigit() else None
-    if response.status_code == 206:
-        given = response.headers.get("Content-Range", "")
-        span = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", given)
-        if span is None or int(span[1]) != start:
-            part.unlink(missing_ok=True)
-            raise _InterruptedDownload(f"the server sent the range {given!r}, not from {start}")
-        total = int(span[2])
-    else:
-        start = 0
-    with (
-        part.open("ab" if start else "wb") as file,
-        tqdm.wrapattr(file, "write", total, desc=part.stem, initial=start, disable=None) as out,
-    ):
-        if total is not None:
-            _check_space(total - start, part.parent)
-        for chunk in response.iter_content(CHUNK):
-            out.write(chunk)
-    if total is not None and _size(part) < total:
-        raise _InterruptedDownload(f"the body ended after {_size(part)} of {total} bytes")
-
-
-def _check_space(needed: int, folder: Path) -> None:
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise MalariaError(
-            f"{needed} bytes are to be written into {folder}, but its disk has {free} bytes free; "
-            "free some space and run the same command again."
-        )
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
+def _receive(url: str, sha256: str, part: Part) -> None:
+    """Add bytes to the part until the server says that it is whole."""
+    name, most, idle = part.path.stem, part.size, 0
+    while True:
+        try:
+            transfer(url, sha256, part)
+            return
+        except InterruptedDownload as error:
+            # Only bytes beyond the furthest point count: a server that cannot resume would
+            # otherwise be asked for its first half for ever.
+            idle = 0 if part.size >= most + LEAST_BYTES else idle + 1
+            most = max(most, part.size)
+            if idle == TRIES:
+                raise MalariaError(
+                    f"{url} could not be downloaded, {TRIES} tries in a row gained nothing (the "
+                    f"last: {error}); {part.size} bytes are kept in {part.path} and the same "
+                    f"command resumes there; or {USE_MIRROR}, or run the demo, which downloads "
+                    f"nothing, with `{dvc('demo', 'repro')}`."
+                ) from None
+            if error.pause > LONGEST_PAUSE_SECONDS:
+                raise MalariaError(
+                    f"{url} could not be downloaded: {error} and asks to wait {error.pause:.0f} s; "
+                    f"run the same command again after that, or {USE_MIRROR}."
+                ) from None
+            pause = max(FIRST_PAUSE_SECONDS * 2 ** max(idle - 1, 0), error.pause)
+            tqdm.write(f"{name}: {error}; trying again in {pause:.3g} s.")
+            time.sleep(pause)

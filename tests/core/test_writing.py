@@ -25,7 +25,8 @@ with replacing(Path(sys.argv[1])) as draft:
 # What may write to a file's final name, and why a half-written one is never taken for a whole.
 DIRECT = {
     "malaria/core/files.py": "writes the drafts",
-    "malaria/data/download.py": "a part, checked by its hash before it is renamed",
+    "malaria/data/download.py": "into a draft; sets wrong bytes aside",
+    "malaria/data/transfer.py": "the part of a download, which only its hash makes a file",
     "malaria/data/images.py": "an output that counts only once DVC has it in the lock; comment",
     "malaria/drawing.py": "into a draft",
     "malaria/gate/base_model.py": "into a temporary folder",

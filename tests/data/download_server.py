@@ -55,13 +55,15 @@ class Server(ThreadingHTTPServer):
         """Stay silent: clients that hang up are part of the tests."""
 
 
-def whole(body: bytes = BODY, stop: int | None = None, then: Step | None = None) -> Step:
+def whole(
+    body: bytes = BODY, stop: int | None = None, then: Step | None = None, **headers: object
+) -> Step:
     """Answer a range as a good server does, but send nothing from byte `stop` on; do `then`."""
 
     def step(handler: Handler) -> None:
         asked = handler.headers["Range"]
         start = int(asked[len("bytes=") : -1]) if asked else 0
-        length = {"Content_Length": len(body) - start}
+        length = {"Content_Length": len(body) - start, **headers}
         if start >= len(body):
             handler.answer(416, Content_Range=f"bytes */{len(body)}", Content_Length=0)
         elif asked:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from malaria.core.files import MIRROR
-from malaria.data import download
+from malaria.data import download, transfer
 from malaria.data.download import obtain
 from tests.data.download_server import (
     BODY,
@@ -92,7 +92,7 @@ ZEROS = b"\0" * 9
             for span in ("bytes 5-399999/400000", "bytes 200000-", "", "items 0-1/2")
         ),
         # These faults pass, so they are waited for.
-        *(([fixed(code), fixed(code), whole()], [False] * 3) for code in (408, 429, 500, 503)),
+        *(([fixed(code), fixed(code), whole()], [False] * 3) for code in (408, 425, 429, 500, 503)),
     ],
 )
 def test_the_file_arrives_whole(
@@ -115,7 +115,7 @@ def test_a_cut_connection_is_resumed_where_it_stopped(
     assert first is None
     assert second is not None
     # Less than one chunk may be lost with the connection.
-    assert HALF - download.CHUNK < int(second[len("bytes=") : -1]) <= HALF
+    assert HALF - transfer.CHUNK < int(second[len("bytes=") : -1]) <= HALF
     said = "cell_images.zip: the connection broke off; trying again in 0 s."
     assert said in capsys.readouterr().out
 
@@ -148,7 +148,7 @@ def test_416_after_a_kept_part_is_understood(
 def test_a_server_that_stalls_is_left_and_resumed(
     server: Server, dest: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(download, "CONNECT_AND_READ_SECONDS", (0.3, 0.3))
+    monkeypatch.setattr(transfer, "CONNECT_AND_READ_SECONDS", (0.3, 0.3))
     server.script = [whole(stop=HALF, then=hang), whole()]
     start = time.monotonic()
     obtain(SHA, server.url, dest)
