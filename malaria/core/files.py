@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from malaria.errors import MalariaError
@@ -52,7 +52,8 @@ def move(draft: Path, path: Path) -> None:
     """Give a written file its final name, once its bytes are on the disk."""
     _sync(draft)
     os.replace(draft, path)
-    _sync(path.parent)
+    with suppress(OSError):  # some network file systems refuse it for a folder
+        _sync(path.parent)
 
 
 def write_file(path: Path, content: str | bytes) -> None:

@@ -116,11 +116,17 @@ def test_an_external_set_stands_beside_the_splits(finished: Checkout, tmp_path: 
     output = checkout.dvc("repro").stdout
     assert "Stage 'train' didn't change, skipping" in output
     assert "evaluate: warning: external.lab_b: patients unknown" in output
+    known = (
+        f"external.lab_b is not external: {len(test)} of its {len(test)} cells have the very pix"
+    )
+    assert f"evaluate: warning: {known}" in output
 
     reports, old = checkout.demo / "reports", finished.demo / "reports"
     rows = read_external(reports / "external.csv").set_index("cell_id")
     same = rows.loc[[names[cell_id] for cell_id in test.index]]
     assert same["label"].tolist() == test["label"].tolist()
+    assert same["same_as"].tolist() == test.index.tolist()
+    assert f"E{known[1:]}" in (reports / "report.html").read_text()
     assert np.abs(same["logit"].to_numpy() - test["logit"].to_numpy()).max() <= 2e-6
     metrics = json.loads((reports / "metrics.json").read_text())
     assert metrics.pop("external").keys() == {"lab_b"}

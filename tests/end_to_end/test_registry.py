@@ -148,7 +148,10 @@ def test_other_requests_are_4xx_too(address: str) -> None:
     bodies: list[Any] = [{}, [], {"inputs": []}, {"inputs": 7}, {"dataframe_records": [{"a": 1}]}]
     answers = [requests.post(address, json=body) for body in bodies]
     as_json = {"Content-Type": "application/json"}
-    answers.append(requests.post(address, data="no JSON", headers=as_json))
+    deep, long = "[" * 100_000 + "]" * 100_000, f"[[[[{'1' * 10_000}, 1, 1]]]]"
+    many = json.dumps([[[[0, 0, 0]]]] * 200_000)
+    raw = ["no JSON", *(f'{{"inputs": {each}}}' for each in (deep, long, many))]
+    answers += [requests.post(address, data=body, headers=as_json) for body in raw]
     assert {answer.status_code for answer in answers} == {400}
     assert all(answer.json()["message"] for answer in answers)
     as_png = {"Content-Type": "image/png"}
