@@ -42,7 +42,9 @@ def main(run: "StageRun") -> None:
 
     checkpoint = Checkpoint(run.facts.checkpoints, run.facts.key, run.run_id, writes=is_first)
     if is_first:
-        checkpoint.delete_old_ones()
+        checkpoint.prepare()
+        if checkpoint.is_finished:
+            print("train: the checkpoint has all epochs, which DVC has not committed; none is new")
     outcome = train(
         setup.model,
         setup.cells,
@@ -69,7 +71,6 @@ def main(run: "StageRun") -> None:
     val_loss = round(outcome.history[outcome.kept - 1]["val_loss"], HISTORY_DIGITS)
     summary = setup.summary | {"kept_epoch": outcome.kept, "val_loss": val_loss}
     write_file(Path(TRAINED), json.dumps(summary, indent=2) + "\n")
-    checkpoint.delete()
 
 
 def _of(share: Share) -> str:

@@ -55,10 +55,8 @@ class StageFacts:
 
     @cached_property
     def key(self) -> str:
-        """The digest of all that defines what the stage does: params, code, data, versions."""
-        return digest_of(
-            {"params": self.params, "code": self.code, "data": self.data, "versions": _versions()}
-        )
+        """The digest of all that defines what the stage does."""
+        return key_of(self.entry)
 
     @property
     def checkpoints(self) -> Path:
@@ -114,6 +112,12 @@ def read_facts(folder: Path, name: str, params: Mapping[str, Any]) -> StageFacts
         _repository_of(Path(main)) if main else checkout,
         os.environ.get("DVC_EXP_NAME"),
     )
+
+
+def key_of(entry: Entry) -> str:
+    """Return the digest of all that defines what a stage does: params, code, data, versions."""
+    inputs = {entry.place(dep.path): dep.md5 for dep in entry.deps}
+    return digest_of({"params": flatten(entry.params), "inputs": inputs, "versions": _versions()})
 
 
 def read_origin(folder: Path, name: str) -> Origin:

@@ -10,13 +10,17 @@ from pathlib import Path
 
 from malaria.errors import MalariaError
 from malaria.params import load_study
-from malaria.pipeline.facts import read_facts
+from malaria.paths import LOCK, MODEL
+from malaria.pipeline.cache import cache_folder, cached_path
+from malaria.pipeline.facts import StageFacts, key_of, read_facts
+from malaria.pipeline.lock import read_entries
 from malaria.tracking.live import StageRun
 from malaria.training.checkpoint import Checkpoint
 from malaria.training.cluster import PROCESS, Cluster, read_cluster
 
 INTERRUPTED = 130
-HELPED = "train"  # the stage that several processes can run together
+FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+TRAIN = "train"  # the stage that has checkpoints, and that several processes can run together
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -33,6 +37,8 @@ def run_stage(name: str, main: Callable[[StageRun], None]) -> None:
         _check_process(name, cluster)
         params = load_study()
         facts = read_facts(Path(), name, params)
+        if cluster.is_first:
+            _delete_committed(facts)
         resumed = Checkpoint(facts.checkpoints, facts.key).read_run_id()
         run = StageRun(facts, params["mlflow"]["experiment"], resumed, is_on=cluster.is_first)
     except MalariaError as error:
@@ -51,15 +57,37 @@ def run_stage(name: str, main: Callable[[StageRun], None]) -> None:
         run.fail(f"{type(error).__name__}: {error}", traceback.format_exc())
         if isinstance(error, OSError) and error.errno in DISK_FULL:
             sys.exit(f"{name}: the disk is full; free some space and run the same command again.")
+        if isinstance(error, OSError) and error.errno in FORBIDDEN and error.filename:
+            sys.exit(
+                f"{name}: {error.filename} cannot be read or written ({error.strerror}); correct "
+                "its owner or permissions and run the same command again."
+            )
         raise
+
+
+def _delete_committed(facts: StageFacts) -> None:
+    """Delete the checkpoint of the training that dvc.lock records, once DVC keeps its model.
+
+    From then on only a forced run trains again, and that is asked for all of its epochs.
+    """
+    if not Path(LOCK).exists():
+        return
+    entry = read_entries(Path(LOCK).read_bytes(), facts.entry.folder, LOCK).get(TRAIN)
+    if entry is None:
+        return
+    checkpoint = Checkpoint(facts.checkpoints, key_of(entry))
+    models = [out.md5 for out in entry.outs if out.path == MODEL]
+    if checkpoint.is_finished and models:
+        if cached_path(cache_folder(Path()), models[0]).is_file():
+            checkpoint.delete()
 
 
 def _check_process(name: str, cluster: Cluster) -> None:
     """Refuse a process that would leave outputs although it may only help the first one."""
-    if not cluster.is_first and (name != HELPED or "DVC_STAGE" in os.environ):
+    if not cluster.is_first and (name != TRAIN or "DVC_STAGE" in os.environ):
         raise MalariaError(
             f"{PROCESS} is {cluster.process}, and only the first process runs the pipeline; start "
-            f"this one with `uv run python stages {HELPED}`, in the folder of dvc.yaml."
+            f"this one with `uv run python stages {TRAIN}`, in the folder of dvc.yaml."
         )
 
 

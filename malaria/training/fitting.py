@@ -14,7 +14,7 @@ from tqdm import tqdm
 from malaria.errors import MalariaError
 from malaria.models.base.recipe import Recipe
 from malaria.training.batches import Batches
-from malaria.training.checkpoint import Checkpoint, Snapshot
+from malaria.training.checkpoint import FINISHED, Checkpoint, Snapshot
 from malaria.training.optimizers import make_optimizer
 
 # Metrics of the cross-entropy, because `loss` includes the penalty on large weights.
@@ -81,6 +81,7 @@ class Fit:
     part: keras.Model  # what of the learner is saved
     batches: Batches
     outcome: Outcome
+    is_last: bool
 
     def __post_init__(self) -> None:
         self._first_epoch = len(self.outcome.history)
@@ -94,8 +95,7 @@ class Fit:
         self._remembered = snapshot.state["callbacks"]
         self.learner.optimizer.build(self.learner.trainable_variables)
         for name, variables in self._variables().items():
-            for variable, array in zip(variables, snapshot.arrays[name], strict=True):
-                variable.assign(array)
+            assign(variables, snapshot.arrays[name])
 
     def run(self, recipe: Recipe, validation: Batches, on_epoch: OnEpoch, to: Checkpoint) -> None:
         """Train the remaining epochs; write a checkpoint after each."""
@@ -147,6 +147,11 @@ class Fit:
             "phase": self.number,
             "first_epoch": self._first_epoch,
             "stopped": self._stopped,
+            FINISHED: self.is_last
+            and (
+                self._stopped
+                or len(self.outcome.history) == self._first_epoch + self.phase.epochs
+            ),
             "callbacks": {
                 name: {key: getattr(callback, key) for key in REMEMBERED[name]}
                 for name, callback in callbacks.items()
@@ -156,6 +161,12 @@ class Fit:
             "seconds": self.outcome.seconds,
         }
         return Snapshot(arrays | {"best": self.outcome.weights}, state)
+
+
+def assign(variables: Sequence[keras.Variable], arrays: Sequence[np.ndarray]) -> None:
+    """Give variables the values that a checkpoint has of them."""
+    for variable, array in zip(variables, arrays, strict=True):
+        variable.assign(array)
 
 
 def compile_phase(

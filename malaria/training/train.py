@@ -21,8 +21,8 @@ from malaria.models.base.system import find_system
 from malaria.training.augment import DeviceEngine, GeneratorEngine, unchanged, with_device_augment
 from malaria.training.backend import is_lost_process, is_out_of_memory, refuse_difference
 from malaria.training.batches import ALL, Batches, Share
-from malaria.training.checkpoint import Checkpoint
-from malaria.training.fitting import Fit, OnEpoch, Outcome, Phase, compile_phase
+from malaria.training.checkpoint import FINISHED, Checkpoint
+from malaria.training.fitting import Fit, OnEpoch, Outcome, Phase, assign, compile_phase
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,8 @@ def train(
     `keep` is 'best' (lowest val_loss) or 'last'. A frozen body computes its features once, into a
     memory-mapped file in `workspace`; then only the head is trained. Each epoch ends with a
     checkpoint. If there is one at the start, the training resumes from it and ends with the same
-    weights as without a break; `on_epoch` gets only the new epochs.
+    weights as without a break; `on_epoch` gets only the new epochs. One of the last epoch is the
+    result, so nothing is computed.
     If several processes train together, each calls this with its `share` and ends with the same
     weights.
     Raises MalariaError for a recipe that does not fit the model, a loss that is not finite, too
@@ -68,23 +69,29 @@ def train(
     )
     if snapshot is not None:
         outcome.restore(snapshot)
-    with (
-        _faults_explained(recipe, cells),
-        trained_part(model, cells, recipe, workspace) as (part, inputs),
-    ):
-        learner, batches, validation = prepare(part, inputs, recipe, seed, share)
-        for number, phase in enumerate(phases(recipe)):
-            if snapshot is not None and number < snapshot.state["phase"]:
-                continue
-            with _frozen_body(part, phase):
-                shares = rate_shares(learner, part, phase)
-                compile_phase(learner, recipe, phase, len(batches), shares)
-                fit = Fit(number, phase, learner, part, batches, outcome)
-                if snapshot is not None and number == snapshot.state["phase"]:
-                    fit.restore(snapshot)
-                fit.run(recipe, validation, on_epoch, checkpoint)
-        if keep == "best":
-            part.set_weights(outcome.weights)
+    if snapshot is not None and snapshot.state[FINISHED]:
+        _, part = _body_and_part(model)
+        assign(part.variables, snapshot.arrays["model"])
+    else:
+        with (
+            _faults_explained(recipe, cells),
+            trained_part(model, cells, recipe, workspace) as (part, inputs),
+        ):
+            learner, batches, validation = prepare(part, inputs, recipe, seed, share)
+            planned = phases(recipe)
+            for number, phase in enumerate(planned):
+                if snapshot is not None and number < snapshot.state["phase"]:
+                    continue
+                with _frozen_body(part, phase):
+                    shares = rate_shares(learner, part, phase)
+                    compile_phase(learner, recipe, phase, len(batches), shares)
+                    is_last = number == len(planned) - 1
+                    fit = Fit(number, phase, learner, part, batches, outcome, is_last)
+                    if snapshot is not None and number == snapshot.state["phase"]:
+                        fit.restore(snapshot)
+                    fit.run(recipe, validation, on_epoch, checkpoint)
+    if keep == "best":
+        part.set_weights(outcome.weights)
     refuse_difference(
         weights_digest(model),
         "the processes ended with different weights; repeat the training on identical hosts.",
@@ -115,13 +122,18 @@ def trained_part(
 
     These are the whole model and the images, or the head and a frozen body's features.
     """
-    body_end = find_system(model.name).frozen_until
-    if body_end is None:
-        yield logit_model(model), cells
+    body, part = _body_and_part(model)
+    if body is None:
+        yield part, cells
         return
-    body, head = split_at(model, body_end)
     with tempfile.TemporaryDirectory(dir=workspace, prefix=".features-") as folder:
-        yield head, _compute_features(body, cells, recipe.batch_size, Path(folder))
+        yield part, _compute_features(body, cells, recipe.batch_size, Path(folder))
+
+
+def _body_and_part(model: keras.Model) -> tuple[keras.Model | None, keras.Model]:
+    """Return a frozen body, if the model has one, and the layers to train, up to the logit."""
+    body_end = find_system(model.name).frozen_until
+    return (None, logit_model(model)) if body_end is None else split_at(model, body_end)
 
 
 def prepare(
