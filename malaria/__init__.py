@@ -1,10 +1,12 @@
 """Trained, honestly evaluated, comparable classifiers of the NIH malaria cell images.
 
-Sets what TensorFlow and MLflow read from the environment when they are imported: this file runs
-before any other of the package, however a module sorts its imports.
+Sets what TensorFlow, Keras and MLflow read from the environment when they are imported: this file
+runs before any other of the package, however a module sorts its imports.
 """
 
 import os
+
+from malaria.core import environment
 
 MLFLOW_CALL_LIMIT_S = 5
 
@@ -18,6 +20,7 @@ _DEFAULTS = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",  # one for each small file
     "MLFLOW_UV_AUTO_DETECT": "false",  # no copy of uv.lock with each model
 }
+environment.fix()
 for _name, _value in _DEFAULTS.items():
     os.environ.setdefault(_name, _value)
 os.environ.pop("MLFLOW_RUN_ID", None)  # every start_run would continue that run

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import keras
 import pandas as pd
 
 from malaria.core.params import load
@@ -14,6 +13,7 @@ from malaria.explanation import gradcam, occlusion
 from malaria.explanation.params import ExplainParams
 from malaria.explanation.pictures import draw_cells, draw_occlusion
 from malaria.explanation.summary import describe, summarise
+from malaria.models.base.saved import load_model
 from malaria.paths import CELLS, EXPLAIN, IMAGES, METRICS, MODEL, ORDER, PREDICTIONS
 from malaria.prediction.table import read_predictions, write_table
 from malaria.training.backend import make_deterministic
@@ -27,7 +27,7 @@ def main(run: "StageRun") -> None:
     make_deterministic()
     table = read_cells(Path(CELLS))
     images = open_images(Path(IMAGES), Path(ORDER), table)
-    model = keras.models.load_model(MODEL)
+    model = load_model(Path(MODEL), images.shape[1])
     threshold = json.loads(Path(METRICS).read_text())["test"]["threshold"]
     cells = chosen_cells.called_cells(read_predictions(Path(PREDICTIONS)), table, threshold)
     title = f"{model.name}, {images.shape[1]} px, {describe_data(Path(ORDER), table)}"

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
 
 from malaria.core.params import load
 from malaria.core.table import EVALUATED, open_images, read_cells
+from malaria.models.base.saved import load_model
 from malaria.paths import CELLS, EXTERNAL, IMAGES, MODEL, ORDER, PREDICTIONS
 from malaria.prediction.external import check_external, predict_external
 from malaria.prediction.params import EvaluateParams
@@ -24,7 +24,7 @@ def main(run: "StageRun") -> None:
     check_external(params.external)
     table = read_cells(Path(CELLS))
     images = open_images(Path(IMAGES), Path(ORDER), table)
-    predict = predictor(keras.models.load_model(MODEL))
+    predict = predictor(load_model(Path(MODEL), images.shape[1]))
     rows = np.flatnonzero(table["split"].isin(EVALUATED))
     evaluated = table.iloc[rows].assign(logit=predict(images, rows))
     Path(PREDICTIONS).parent.mkdir(exist_ok=True)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from malaria.cli import root
+from malaria.core.environment import check_backend
 from malaria.quiet_keras import held_back
 
 
@@ -30,6 +31,7 @@ def predict(
 
     Crops that are unlike any cell of the set, by size or background, are named in a warning.
     """
+    check_backend()
     with held_back():
         from malaria.core.files import write_file
         from malaria.registry import predict as prediction

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from malaria.cli import root
+from malaria.core.environment import check_backend
 from malaria.errors import MalariaError
 from malaria.quiet_keras import held_back
 
@@ -68,6 +69,7 @@ def lr_range(
     steps: Annotated[int, typer.Option(min=2, help="batches")] = 100,
 ) -> None:
     """Train with a growing learning rate and write its curve to FOLDER/lr_range.csv and .png."""
+    check_backend()
     with held_back():
         from malaria.studies.lr_range import run
 

@@ -48,10 +48,20 @@ def write_order(path: Path, cell_ids: Sequence[str], size: int, data: str) -> No
 def open_images(images: Path, order: Path, cells: pd.DataFrame) -> np.ndarray:
     """Return the memory-mapped images, uint8 (N, S, S, 3) RGB, row i for row i of `cells`.
 
-    Raises MalariaError if array and table were made from different zips.
+    Raises MalariaError if array and table were made from different zips, and for files that are
+    damaged or hold something else.
     """
-    array = np.load(images, mmap_mode="r")
-    expected = json.loads(order.read_text())["order_sha256"]
+    try:
+        array = np.load(images, mmap_mode="r", allow_pickle=False)
+        expected = json.loads(order.read_text())["order_sha256"]
+        if array.dtype != np.uint8 or array.ndim != 4 or array.shape[3] != 3:
+            raise ValueError(f"an array {array.shape} of {array.dtype}")
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise MalariaError(
+            f"{images} and {order} are not the images of stage `preprocess` ({reason}); make "
+            "them again with `uv run dvc repro` in their folder."
+        ) from None
     if len(array) != len(cells) or order_digest(list(cells["cell_id"])) != expected:
         raise MalariaError(
             f"{images} holds {len(array)} images in another order than the {len(cells)} cells "

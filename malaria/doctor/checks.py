@@ -25,6 +25,7 @@ from malaria.pipeline.facts import CHECKPOINTS
 from malaria.pipeline.git import check_whole
 from malaria.prediction.params import EvaluateParams
 from malaria.tracking.store import without_credentials
+from malaria.training.checkpoint import KEPT_DAYS
 from malaria.training.params import TrainParams
 
 # In a process of its own: Keras takes seconds to start, and keeps a GPU's memory.
@@ -141,11 +142,11 @@ def check_dvc(root: Path, folder: str) -> Iterator[Finding]:
 
 
 def check_leftovers(root: Path) -> Iterator[Finding]:
-    """Give checkpoints of trainings that did not end, and unfinished files."""
+    """Give checkpoints of trainings that DVC has not committed, and unfinished files."""
     checkpoints = [path for path in (root / CHECKPOINTS).glob("*") if path.is_file()]
     if checkpoints:
-        remedy = "the same training resumes, others delete it after a week"
-        yield Finding("ok", f"{_sum(checkpoints)} of trainings that did not end", remedy)
+        remedy = f"the same training resumes, others delete it after {KEPT_DAYS} days"
+        yield Finding("ok", f"{_sum(checkpoints)} of trainings without a committed model", remedy)
     data = [root / folder / "data" for folder in PIPELINES]
     unfinished = [path for top in data for name in UNFINISHED for path in top.rglob(name)]
     if unfinished:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from malaria.core.environment import check_backend
 from malaria.core.table import read_cells
 from malaria.data.archive import list_cells, open_archive
 from malaria.data.images import write_images
@@ -49,14 +50,14 @@ def evaluate_base_model(
 
 def _logits(model: Path, source: Path, cell_ids: list[str], scratch: Path) -> np.ndarray:
     """Return the logits that a model in the cache gives cells of a zip."""
+    check_backend()
     with held_back():  # here, because Keras takes seconds to import
-        import keras
-
+        from malaria.models.base.saved import load_model
         from malaria.prediction.predict import predictor
 
     named = scratch / "model.keras"  # names in the cache have no suffix
     shutil.copyfile(model, named)
-    loaded = keras.models.load_model(named)
+    loaded = load_model(named, shown=f"the base's {MODEL} ({model})")
     with open_archive(source) as archive:
         entries = {cell.cell_id: cell for cell in list_cells(archive)}
         unknown = [name for name in cell_ids if name not in entries]

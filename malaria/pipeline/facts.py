@@ -4,13 +4,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from malaria.core.environment import check_backend
 from malaria.core.params import flatten
 from malaria.core.yaml_files import read_yaml
-from malaria.errors import MalariaError
 from malaria.paths import PARAMS
 from malaria.pipeline.git import is_dirty, try_git
 from malaria.pipeline.identity import Parts, digest_of, parts_now
@@ -134,11 +134,5 @@ def _repository_of(folder: Path) -> Path:
 
 def _versions() -> dict[str, str]:
     """Return the versions of what computes: a checkpoint is resumed only under the same ones."""
-    backend = os.environ.get("KERAS_BACKEND") or "tensorflow"
-    try:
-        return {"backend": backend} | {name: version(name) for name in ("keras", "numpy", backend)}
-    except PackageNotFoundError as error:
-        raise MalariaError(
-            f"KERAS_BACKEND is {backend!r}, but the package {error.name} is not installed; install "
-            "it (for jax: `uv sync --extra jax`) or unset KERAS_BACKEND."
-        ) from None
+    backend = check_backend()
+    return {"backend": backend} | {name: version(name) for name in ("keras", "numpy", backend)}

@@ -4,12 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import keras
 import numpy as np
 import pandas as pd
 
 from malaria.core.table import LABELS
-from malaria.errors import MalariaError
+from malaria.models.base.saved import load_model
 from malaria.prediction.predict import BATCH, predictor
 from malaria.prediction.table import DIGITS, with_probabilities
 
@@ -44,12 +43,5 @@ class Classifier:
 
 def open_classifier(model: Path, threshold: float) -> Classifier:
     """Return the classifier in a .keras file; raises MalariaError for any other file."""
-    try:
-        loaded = keras.models.load_model(model)
-    except Exception as error:  # Keras raises whatever its readers do
-        reason = " ".join(str(error).split())[:200]
-        raise MalariaError(
-            f"{model} cannot be loaded as a Keras model ({reason}); restore it with `uv run dvc "
-            "pull`, or make it with `uv run dvc repro`, in its folder."
-        ) from None
+    loaded = load_model(model)
     return Classifier(loaded.input_shape[1], threshold, predictor(loaded))

@@ -77,9 +77,9 @@ def _delete_committed(facts: StageFacts) -> None:
         return
     checkpoint = Checkpoint(facts.checkpoints, key_of(entry))
     models = [out.md5 for out in entry.outs if out.path == MODEL]
-    if checkpoint.is_finished and models:
-        if cached_path(cache_folder(Path()), models[0]).is_file():
-            checkpoint.delete()
+    is_asked = bool(models) and checkpoint.is_finished  # DVC takes a second to say where it is
+    if is_asked and cached_path(cache_folder(Path()), models[0]).is_file():
+        checkpoint.delete()
 
 
 def _check_process(name: str, cluster: Cluster) -> None:

@@ -149,8 +149,7 @@ class Fit:
             "stopped": self._stopped,
             FINISHED: self.is_last
             and (
-                self._stopped
-                or len(self.outcome.history) == self._first_epoch + self.phase.epochs
+                self._stopped or len(self.outcome.history) == self._first_epoch + self.phase.epochs
             ),
             "callbacks": {
                 name: {key: getattr(callback, key) for key in REMEMBERED[name]}

@@ -120,3 +120,38 @@ def test_the_table_has_the_same_bytes_on_every_system(tmp_path: Path) -> None:
     write_cells(cells, tmp_path / "cells.csv")
     expected = ",".join(COLUMNS) + "\nx,x,x,x,x,x,x,x\n"
     assert (tmp_path / "cells.csv").read_bytes() == expected.encode()
+
+
+def test_files_that_are_not_images_are_named_and_no_code_in_them_runs(tmp_path: Path) -> None:
+    ids = ["a", "b", "c"]
+    images, order = write_array(tmp_path, ids)
+    whole, ran = images.read_bytes(), tmp_path / "ran"
+
+    class Hostile:
+        def __reduce__(self) -> tuple[object, ...]:
+            return Path.touch, (ran,)
+
+    wrong = {
+        "pickled": np.array([Hostile()], dtype=object),
+        "another type": np.zeros((3, SIZE, SIZE, 3), "float32"),
+        "another shape": np.zeros((3, SIZE, SIZE), np.uint8),
+    }
+    for name, array in wrong.items():
+        np.save(images, array, allow_pickle=True)
+        with pytest.raises(MalariaError, match="are not the images of stage") as caught:
+            open_images(images, order, table(ids))
+        assert str(images) in str(caught.value), name
+    np.savez(tmp_path / "several.npz", a=np.zeros(3))
+    for content in (b"", b"text", whole[:50], whole[:-1], (tmp_path / "several.npz").read_bytes()):
+        images.write_bytes(content)
+        with pytest.raises(MalariaError, match="dvc repro"):
+            open_images(images, order, table(ids))
+    images.unlink()
+    with pytest.raises(MalariaError, match="No such file"):
+        open_images(images, order, table(ids))
+    images.write_bytes(whole)
+    for text in ("", "{}", "[]", '{"order'):
+        order.write_text(text)
+        with pytest.raises(MalariaError, match="dvc repro"):
+            open_images(images, order, table(ids))
+    assert not ran.exists()

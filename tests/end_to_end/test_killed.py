@@ -41,7 +41,6 @@ def whole(long_demo: Checkout, tmp_path_factory: pytest.TempPathFactory) -> dict
     """The outputs of a training that nobody disturbed."""
     checkout = long_demo.copy(tmp_path_factory.mktemp("whole"))
     checkout.dvc("repro", "train")
-    assert not checkpoints(checkout)
     return outputs(checkout)
 
 
@@ -113,7 +112,6 @@ def test_it_goes_on_and_ends_with_the_same_bytes(
     done = len([path for path in checkpoints(checkout) if path.suffix == ".npz"])
     output = checkout.dvc("repro", "train").stdout
     assert outputs(checkout) == whole
-    assert [path for path in checkpoints(checkout) if path.suffix == ".npz"] == []
     epochs = [int(line.split()[1]) for line in output.splitlines() if line.startswith("epoch ")]
     assert epochs == list(range(EPOCHS + 1 - len(epochs), EPOCHS + 1))
     assert (len(epochs) < EPOCHS) == bool(done)
@@ -154,4 +152,4 @@ def test_what_is_not_the_same_training_begins_anew(
     result = checkout.dvc("repro", "train")
     assert "epoch 1  " in result.stdout
     assert (f"{checkpoint} is damaged" in result.stderr) == (change == "a damaged checkpoint")
-    assert checkpoint.exists() == (change != "a damaged checkpoint")
+    assert len(checkpoints(checkout)) == (1 if change == "a damaged checkpoint" else 2)

@@ -123,7 +123,7 @@ def test_one_that_cannot_be_read_is_named_and_kept(
             raise error
 
         with monkeypatch.context() as patch:
-            patch.setattr(*((Path, "open") if name == "open" else (np, "load")), refuse)
+            patch.setattr(Path if name == "open" else np, name, refuse)
             with pytest.raises(MalariaError, match="cannot be read") as caught:
                 Checkpoint(folder, "one").read()
         assert str(path) in str(caught.value)
@@ -245,7 +245,7 @@ def test_after_its_last_epoch_a_training_computes_nothing(
     frozen = replace(basic_cnn.SYSTEM, frozen_until="low_conv2")
     monkeypatch.setattr(basic_cnn, "SYSTEM", frozen)
     checkpoint = Checkpoint(tmp_path, "one")
-    found = []
+    found: list[tuple[list[np.ndarray], list[Epoch]]] = []
     for _ in range(2):
         backend.prepare("auto", "float32", 5)
         model = with_body()
