@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from malaria.models.base.build import build
-from malaria.models.base.saved import ENTRY_DATE, LOGIT, logit_model, save_model
+from malaria.models.base.saved import ENTRY_DATE, LOGIT, NEW_DEFAULTS, logit_model, save_model
 from tests.conftest import REPO, random_images
 from tests.models.conftest import SIZE as VGG_SIZE
 from tests.models.conftest import write_weights
@@ -108,6 +108,50 @@ def test_the_logit_model_shares_its_weights_with_the_model() -> None:
     model.get_layer(LOGIT).bias.assign([2.0])
     expected = np.log(1 / model.predict(images, verbose=0) - 1)
     assert -logits.predict(images, verbose=0) == pytest.approx(expected, abs=1e-4)
+
+
+def keys_of(path: Path) -> set[str]:
+    """Return all keys of a saved model's configuration."""
+    found: set[str] = set()
+
+    def collect(node: Any) -> None:
+        if isinstance(node, dict):
+            found.update(node)
+            node = list(node.values())
+        if isinstance(node, list):
+            for item in node:
+                collect(item)
+
+    with zipfile.ZipFile(path) as archive:
+        collect(json.loads(archive.read("config.json")))
+    return found
+
+
+def test_older_releases_of_keras_are_not_told_of_what_is_not_set(tmp_path: Path) -> None:
+    model = build("cnn_se", SIZE, None)
+    model.save(tmp_path / "keras.keras")
+    save_model(model, tmp_path / "model.keras")
+    assert NEW_DEFAULTS.keys() <= keys_of(tmp_path / "keras.keras")
+    assert not NEW_DEFAULTS.keys() & keys_of(tmp_path / "model.keras")
+    images = random_images(4, SIZE)
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert np.array_equal(loaded.predict(images, verbose=0), model.predict(images, verbose=0))
+    norm = next(one for one in model.layers if isinstance(one, keras.layers.BatchNormalization))
+    norm.renorm_momentum = 0.5
+    save_model(model, tmp_path / "model.keras")
+    assert NEW_DEFAULTS.keys() & keys_of(tmp_path / "model.keras") == {"renorm_momentum"}
+
+
+@pytest.mark.usefixtures("bfloat16")
+def test_the_documented_float32_copy_gives_nearly_the_same(tmp_path: Path) -> None:
+    save_model(build("cnn_se", SIZE, None), tmp_path / "model.keras")
+    model = keras.models.load_model(tmp_path / "model.keras")
+    portable = keras.models.model_from_json(model.to_json().replace("mixed_bfloat16", "float32"))
+    portable.set_weights(model.get_weights())
+    assert {layer.compute_dtype for layer in portable.layers[1:]} == {"float32"}
+    images = random_images(4, SIZE)
+    expected = model.predict(images, verbose=0)
+    assert portable.predict(images, verbose=0) == pytest.approx(expected, abs=0.01)
 
 
 @pytest.mark.slow
