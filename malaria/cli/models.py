@@ -107,8 +107,8 @@ def doctor(as_json: root.AsJson = False) -> None:
     """Check what commonly breaks and say what to do; exit with 1 if something does not work.
 
     Each line has `ok`, `warn` or `fail`, what was checked, what was found, and the remedy. Checked
-    are Python and its packages, Git, the device, the disk, pinned files, DVC's links and remotes,
-    MLflow's store, and what killed processes left. Nothing is changed.
+    are Python and its packages, Git, the device, the disk, pinned files, DVC's links, remotes and
+    locks, MLflow's store, and what killed processes left. Nothing is changed.
     """
     from malaria.doctor.checks import examine
 

@@ -1,5 +1,6 @@
 """All checks of `malaria doctor`; store.py has those of MLflow."""
 
+import json
 import platform
 import re
 import shutil
@@ -39,6 +40,7 @@ USUAL_LINKS, COPY = "reflink,copy", "copy"  # DVC's default of cache.type, and w
 REMOTE_LIMIT_S = 15
 # The pipelines share a cache, so DVC has to see what each of them uses.
 COLLECT = f"uv run dvc gc --workspace --projects {' '.join(PIPELINES[1:])}"
+RWLOCK = ".dvc/tmp/rwlock"
 UNFINISHED = ("*.part", "*.rejected", "*.tmp")
 
 
@@ -141,6 +143,19 @@ def check_dvc(root: Path, folder: str) -> Iterator[Finding]:
             yield Finding("warn", f"the remote {name} does not answer ({reason})", remedy)
 
 
+def check_locks(root: Path) -> Iterator[Finding]:
+    """Give files with which DVC keeps two commands apart, and which a full disk cut off."""
+    for folder in PIPELINES:
+        file = root / folder / RWLOCK
+        try:
+            is_whole = not file.exists() or isinstance(json.loads(file.read_text()), dict)
+        except ValueError:
+            is_whole = False
+        if not is_whole:
+            found = f"{file} is cut off, as a full disk leaves it, and stops every DVC command"
+            yield Finding("fail", found, f"free some space, then `rm {file}` while no DVC runs")
+
+
 def check_leftovers(root: Path) -> Iterator[Finding]:
     """Give checkpoints of trainings that DVC has not committed, and unfinished files."""
     checkpoints = [path for path in (root / CHECKPOINTS).glob("*") if path.is_file()]
@@ -161,6 +176,7 @@ CHECKS: dict[str, Callable[[Path], Iterable[Finding]]] = {
     "disk": check_disk,
     "pinned files": check_pinned,
     **{f"DVC ({folder})": partial(check_dvc, folder=folder) for folder in PIPELINES},
+    "DVC's locks": check_locks,
     "MLflow": check_store,
     "leftovers": check_leftovers,
 }

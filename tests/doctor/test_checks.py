@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from malaria.cli.main import app
 from malaria.doctor import checks
-from malaria.doctor.finding import Finding
+from malaria.doctor.finding import Finding, ask
 from malaria.pipeline.facts import CHECKPOINTS
 from malaria.tracking.server import HERE, find_port
 from tests.conftest import REPO
@@ -92,6 +92,34 @@ def test_what_killed_processes_left_is_named(tmp_path: Path) -> None:
     checkpoint, part = checks.check_leftovers(tmp_path)
     assert (checkpoint.level, part.level) == ("ok", "warn")
     assert part.found.startswith(f"4.00B in {tmp_path}/pilot/data/raw/cell_images.zip.part")
+
+
+def test_a_lock_file_that_a_full_disk_cut_off_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "demo/.dvc/tmp/rwlock"
+    file.parent.mkdir(parents=True)
+    assert not list(checks.check_locks(tmp_path))
+    for content in ("", '{"wri', "[]"):
+        file.write_text(content)
+        (found,) = checks.check_locks(tmp_path)
+        assert found.level == "fail"
+        assert f"`rm {file}`" in found.remedy
+    file.write_text('{"write": {}, "read": {}}')
+    assert not list(checks.check_locks(tmp_path))
+
+
+@pytest.mark.slow  # DVC takes seconds to start
+def test_dvc_works_again_without_that_file(tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q")
+    dvc(tmp_path, "init", "-q")
+    (tmp_path / "dvc.yaml").write_text("stages: {a: {cmd: echo > a, outs: [a]}}\n")
+    dvc(tmp_path, "status")
+    file = tmp_path / checks.RWLOCK
+    assert file.exists()
+    file.write_text("")
+    broken = ask([*checks.DVC, "status"], tmp_path)
+    assert "JSON structure is corrupted" in broken.stderr
+    file.unlink()
+    assert ask([*checks.DVC, "status"], tmp_path).returncode == 0
 
 
 @pytest.mark.parametrize(
