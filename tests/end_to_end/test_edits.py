@@ -36,6 +36,7 @@ COSTS = {
     "malaria/registry/promote.py": NOTHING,
     "malaria/doctor/checks.py": NOTHING,
     "malaria/cli/main.py": NOTHING,
+    "malaria/__init__.py": NOTHING,
     "malaria/errors.py": NOTHING,
     "malaria/params.py": NOTHING,
     "malaria/paths.py": NOTHING,

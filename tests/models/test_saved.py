@@ -1,5 +1,6 @@
 """The saved model: its bytes depend only on the model, and it needs only Keras."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -99,6 +100,20 @@ def test_a_model_replaces_the_one_before_and_leaves_nothing_else(tmp_path: Path)
     save_model(small_model(), tmp_path / "model.keras")
     assert [path.name for path in tmp_path.iterdir()] == ["model.keras"]
     assert keras.models.load_model(tmp_path / "model.keras").name == "basic_cnn"
+
+
+def test_a_full_disk_leaves_the_model_before_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "model.keras").write_text("an older model")
+    monkeypatch.setattr(zipfile.ZipFile, "writestr", full)
+    with pytest.raises(OSError, match="No space left"):
+        save_model(small_model(), tmp_path / "model.keras")
+    assert [path.name for path in tmp_path.iterdir()] == ["model.keras"]
+    assert (tmp_path / "model.keras").read_text() == "an older model"
 
 
 def test_the_logit_model_shares_its_weights_with_the_model() -> None:

@@ -43,12 +43,16 @@ def save_model(model: keras.Model, path: Path) -> None:
     """
     draft = path.with_name(f"draft-{path.name}")
     final = path.with_name(f"whole-{path.name}")
-    model.save(draft)
-    with zipfile.ZipFile(draft) as source, zipfile.ZipFile(final, "w") as target:
-        for name in sorted(source.namelist()):
-            target.writestr(zipfile.ZipInfo(name, ENTRY_DATE), _timeless(name, source.read(name)))
-    os.replace(final, path)
-    draft.unlink()
+    try:
+        model.save(draft)
+        with zipfile.ZipFile(draft) as source, zipfile.ZipFile(final, "w") as target:
+            for name in sorted(source.namelist()):
+                content = _timeless(name, source.read(name))
+                target.writestr(zipfile.ZipInfo(name, ENTRY_DATE), content)
+        os.replace(final, path)
+    finally:  # a full disk gets its space back
+        for left in (draft, final):
+            left.unlink(missing_ok=True)
 
 
 def load_model(path: Path, size: int | None = None, shown: str = "") -> keras.Model:
