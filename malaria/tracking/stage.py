@@ -6,6 +6,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from malaria.errors import MalariaError
@@ -79,7 +80,8 @@ def _delete_committed(facts: StageFacts) -> None:
     models = [out.md5 for out in entry.outs if out.path == MODEL]
     is_asked = bool(models) and checkpoint.is_finished  # DVC takes a second to say where it is
     if is_asked and cached_path(cache_folder(Path()), models[0]).is_file():
-        checkpoint.delete()
+        with suppress(OSError):  # it only takes space, and `malaria doctor` names it
+            checkpoint.delete()
 
 
 def _check_process(name: str, cluster: Cluster) -> None:
