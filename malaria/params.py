@@ -1,9 +1,10 @@
 """All of params.yaml, checked before the first stage spends any time."""
 
+import re
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from malaria.core.params import Section, find_section
 from malaria.core.yaml_files import read_yaml
@@ -16,11 +17,31 @@ from malaria.prediction.params import EvaluateParams
 from malaria.training.params import AugmentParams, TrainParams
 
 
+# It names a folder below mlartifacts/ and a registered model, too.
+EXPERIMENT = re.compile(r"[^./\\:\x00-\x1f][^/\\:\x00-\x1f]*")
+LONGEST = 200  # bytes
+
+
+def is_experiment(name: object) -> bool:
+    """Return whether a value can be the name of an experiment in MLflow."""
+    is_name = isinstance(name, str) and EXPERIMENT.fullmatch(name) is not None
+    return is_name and len(str(name).encode()) <= LONGEST
+
+
+def _checked(name: str) -> str:
+    if not is_experiment(name):
+        raise ValueError(
+            f"{name[:LONGEST]!r} is to be a plain name, as it is that of a folder, too: without / "
+            f"\\ : and a dot in front, of at most {LONGEST} bytes"
+        )
+    return name
+
+
 class MlflowParams(Section):
     """Where runs are logged; no stage depends on it."""
 
     section: ClassVar[str] = "mlflow"
-    experiment: str = Field(min_length=1)
+    experiment: Annotated[str, Field(min_length=1), AfterValidator(_checked)]
 
 
 SECTIONS: tuple[type[Section], ...] = (

@@ -162,6 +162,10 @@ def test_an_impossible_value_is_named_with_what_is_allowed(
         ({"split.fractions.train": 0.7}, "train, val and test add up to 1.1; they must add up to"),
         ({"split.folds": 3}, "split: folds is 3 and fold none; set both or neither"),
         ({"split.folds": 3, "split.fold": 4}, "split: fold is 4, but there are 3 folds"),
+        (
+            {"fetch.url": "https://u:pa@ss@h/x.zip?token=abc"},
+            "fetch.url: 'https://h/x.zip?token=***' has a password or token, which Git, dvc.lock",
+        ),
         ({"fetch.url": "synthetic"}, "fetch: url 'synthetic' needs a `synthetic` section, and sha"),
         ({"fetch.url": "synthetic", "fetch.sha256": "none"}, "needs a `synthetic` section"),
         ({"fetch.url": "synthetic", "fetch.synthetic": SMEARS}, "sha256: none"),
@@ -170,6 +174,10 @@ def test_an_impossible_value_is_named_with_what_is_allowed(
         ({"fetch.synthetic": SMEARS | {"cells": 10}}, "fetch.synthetic.cells is 10: "),
         ({"fetch.synthetic": SMEARS | {"seed": "x"}}, "fetch.synthetic.seed is 'x': "),
         ({"fetch.synthetic": SMEARS | {"infected_patients": 2}}, "infected_patients is 2: "),
+        *(
+            ({"mlflow.experiment": name}, f"mlflow.experiment: {name!r} is to be a plain name")
+            for name in ("/tmp/x", "../../..", "a\\b", ".x", "a:b", "a\nb", "ü" * 101)
+        ),
         ({"trian": {}}, "`trian` is not a known section (allowed: fetch, split, preprocess, augm"),
         *(({section: DROPPED}, f"has no section `{section}`") for section in ("fetch", "mlflow")),
         ({"train": None}, "train is None: "),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from malaria.core.addresses import shown
 from malaria.core.files import (
     MIRROR,
     describe_mirror,
@@ -59,6 +60,8 @@ def obtain(sha256: str, url: str, dest: Path) -> None:
                 "to a folder that holds it, or make the pilot's zip from the official one with "
                 "`uv run malaria subset` (see docs/data.md)."
             )
+    except MalariaError as error:
+        raise MalariaError(shown(str(error), url)) from None
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise MalariaError(
@@ -132,5 +135,5 @@ def _receive(url: str, sha256: str, part: Part) -> None:
                     f"run the same command again after that, or {USE_MIRROR}."
                 ) from None
             pause = max(FIRST_PAUSE_SECONDS * 2 ** max(idle - 1, 0), error.pause)
-            tqdm.write(f"{name}: {error}; trying again in {pause:.3g} s.")
+            tqdm.write(f"{name}: {shown(str(error), url)}; trying again in {pause:.3g} s.")
             time.sleep(pause)

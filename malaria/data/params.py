@@ -2,8 +2,9 @@
 
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from malaria.core.addresses import has_secret, shown
 from malaria.core.params import OR_NONE, Section, Sha256
 
 SYNTHETIC = "synthetic"
@@ -26,6 +27,17 @@ class FetchParams(Section):
     url: str = Field(min_length=1, description="http(s) address, path, or 'synthetic'")
     sha256: Annotated[Sha256 | None, OR_NONE]
     synthetic: Annotated[SyntheticParams | None, OR_NONE]
+
+    @field_validator("url")
+    @classmethod
+    def _no_secret(cls, url: str) -> str:
+        if has_secret(url):
+            raise ValueError(
+                f"{shown(url)!r} has a password or token, which Git, dvc.lock and MLflow would "
+                "keep; put user and password into ~/.netrc, or the file itself into a folder that "
+                "MALARIA_MIRROR names"
+            )
+        return url
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
