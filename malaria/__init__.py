@@ -15,7 +15,7 @@ _DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": str(MLFLOW_CALL_LIMIT_S),
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_LOGGING_LEVEL": "ERROR",  # users can do nothing about its warnings
+    "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # what it logs is raised too, and said in one sentence
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # of runs on a server
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",  # one for each small file
     "MLFLOW_UV_AUTO_DETECT": "false",  # no copy of uv.lock with each model

@@ -16,7 +16,6 @@ from malaria.paths import PARAMS
 from malaria.prediction.params import EvaluateParams
 from malaria.training.params import AugmentParams, TrainParams
 
-
 # It names a folder below mlartifacts/ and a registered model, too.
 EXPERIMENT = re.compile(r"[^./\\:\x00-\x1f][^/\\:\x00-\x1f]*")
 LONGEST = 200  # bytes

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from malaria.core.addresses import shown
 from malaria.core.files import MIRROR, describe_mirror, find_in_mirror
 from malaria.core.params import load
 from malaria.core.yaml_files import read_yaml
@@ -25,7 +26,6 @@ from malaria.paths import LOCK, PARAMS, PIPELINES, ZIP, dvc
 from malaria.pipeline.facts import CHECKPOINTS
 from malaria.pipeline.git import check_whole
 from malaria.prediction.params import EvaluateParams
-from malaria.tracking.store import without_credentials
 from malaria.training.checkpoint import KEPT_DAYS
 from malaria.training.params import TrainParams
 
@@ -138,7 +138,7 @@ def check_dvc(root: Path, folder: str) -> Iterator[Finding]:
     for name in re.findall(r"^remote\.(.+)\.url=", config, re.MULTILINE):
         listed = ask([*DVC, "ls-url", f"remote://{name}"], root / folder, REMOTE_LIMIT_S)
         if listed.returncode:
-            reason = without_credentials(listed.stderr.removeprefix("ERROR: "))
+            reason = shown(listed.stderr.removeprefix("ERROR: "))
             remedy = "check address, login and network, or `dvc push` if it is new"
             yield Finding("warn", f"the remote {name} does not answer ({reason})", remedy)
 

@@ -17,7 +17,8 @@ from malaria.pipeline.identity import identity_of_lock
 from malaria.pipeline.stages import place
 from malaria.registry.evaluated_model import EvaluatedModel, read_evaluated_model
 from malaria.registry.versions import CANDIDATE, DATA, Registry, Version, open_registry
-from malaria.tracking.store import IDENTITY, shown_uri
+from malaria.tracking.address import shown_uri
+from malaria.tracking.store import IDENTITY
 from malaria.tracking.write import DEP, FOLDER
 
 KEPT = (MODEL, METRICS, PREDICTIONS, CARD)  # files of the folder that a version keeps

@@ -25,7 +25,8 @@ from malaria.errors import MalariaError
 from malaria.gate.predictions import Files
 from malaria.params import MlflowParams
 from malaria.paths import METRICS, PARAMS, PREDICTIONS
-from malaria.tracking.store import answering, find_row, open_store, tracking_uri
+from malaria.tracking.address import tracking_uri
+from malaria.tracking.store import answering, find_row, open_store
 from malaria.tracking.write import OUT, RUN_OF
 
 PACKAGE = Path(__file__).parents[1]

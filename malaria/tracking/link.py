@@ -18,13 +18,13 @@ def run_address(root: Path, folder: str) -> str | None:
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
     if not uri.startswith(("http://", "https://")) or not (root / folder / LOCK).is_file():
         return None
-    from malaria.tracking import store  # here, because MLflow takes seconds to import
+    from malaria.tracking import address, store  # here, because MLflow takes seconds to import
 
     experiment = read_yaml(root / folder / PARAMS)["mlflow"]["experiment"]
     try:
         found = store.find_address(uri, experiment, identity_of_lock(root / folder))
     except Exception as error:  # whatever the client raises
-        reason = store.without_credentials(" ".join(str(error).split())[:300])
+        reason = address.reason_of(error)
         print(f"gate: no link to MLflow, as it did not answer ({reason})", file=sys.stderr)
         return None
     if found is None:

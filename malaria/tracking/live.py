@@ -12,25 +12,19 @@ from typing import Any
 
 from mlflow.exceptions import MlflowException
 
+from malaria.errors import MalariaError
 from malaria.pipeline.facts import StageFacts
 from malaria.pipeline.history import open_files
 from malaria.pipeline.identity import params_of
 from malaria.pipeline.lock import LockedFile, with_outs
+from malaria.tracking.address import reason_of, shown_uri
 from malaria.tracking.content import LIVE_ONLY, Point, read_content, resolved_params
 from malaria.tracking.index import Index, StoredRun, stored
+from malaria.tracking.process import close_ended, this_process
 from malaria.tracking.rows import describe, title
 from malaria.tracking.runs import Target, complete_row, complete_run, create, create_run
-from malaria.tracking.store import (
-    UPLOAD_LIMIT_S,
-    find_row,
-    http_limit,
-    open_store,
-    shown_uri,
-    without_credentials,
-)
-from malaria.tracking.write import OUT, RUN_OF, common_tags, log, row_tags
-
-ERROR = "malaria.error"
+from malaria.tracking.store import UPLOAD_LIMIT_S, find_row, http_limit, open_store
+from malaria.tracking.write import ERROR, OUT, PROCESS, RUN_OF, common_tags, log, row_tags
 
 
 class StageRun:
@@ -100,13 +94,14 @@ class StageRun:
                 call()
         except Exception as error:
             self._is_on = False
-            reason = " ".join(str(error).split())[:300]
-            sentence = (
-                f"mlflow: {shown_uri(self.facts.repository)} failed ({reason}); "
-                f"{self.facts.stage.name} continues and logs nothing more; `uv run malaria sync` "
-                "adds it later."
+            reason = f"{shown_uri(self.facts.repository)} failed ({reason_of(error)});"
+            if isinstance(error, MalariaError):  # says what to do
+                reason = str(error)
+            print(
+                f"mlflow: {reason} {self.facts.stage.name} continues and logs nothing more; `uv "
+                "run malaria sync` adds it later.",
+                file=sys.stderr,
             )
-            print(without_credentials(sentence), file=sys.stderr)
 
     def _open(self, resumed: str) -> None:
         facts = self.facts
@@ -115,11 +110,13 @@ class StageRun:
         row_id = find_row(client, experiment_id, facts.identity)
         self._row = stored(client.get_run(row_id)) if row_id else self._create_row()
         client.update_run(self._row.run_id, status="RUNNING")
-        if resumed and self._resume(resumed):
-            return
-        self._find_makers()
-        self._run = create_run(self._target, facts.entry, self._row, _now_ms(), self._common_tags())
-        self._log(params=facts.params)
+        client.set_tag(self._row.run_id, PROCESS, this_process())
+        if not (resumed and self._resume(resumed)):
+            self._find_makers()
+            tags = self._common_tags()
+            self._run = create_run(self._target, facts.entry, self._row, _now_ms(), tags)
+            self._log(params=facts.params)
+        close_ended(client, [experiment_id])
 
     def _resume(self, run_id: str) -> bool:
         """Continue an interrupted run, if the store still has it."""
@@ -131,6 +128,7 @@ class StageRun:
         if run.info.lifecycle_stage != "active":
             return False
         client.update_run(run_id, status="RUNNING")
+        client.set_tag(run_id, PROCESS, this_process())
         if ERROR in run.data.tags:
             client.delete_tag(run_id, ERROR)
         self._run = stored(run)
@@ -183,9 +181,10 @@ class StageRun:
 
     def _common_tags(self) -> dict[str, str]:
         facts = self.facts
-        return common_tags(
+        tags = common_tags(
             facts.identity, facts.entry.folder, facts.commit, facts.dirty, facts.dvc_experiment
         )
+        return tags | {PROCESS: this_process()}
 
 
 def _now_ms() -> int:

@@ -1,26 +1,39 @@
 """The MLflow store: where it is, how it is opened, and what a call to it may cost."""
 
+import errno
 import json
 import os
-import re
+import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock
-from mlflow.entities import Experiment
+from mlflow.entities import Experiment, LifecycleStage
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from malaria.core.addresses import shown
+from malaria.core.yaml_files import read_yaml
 from malaria.errors import MalariaError
+from malaria.paths import PARAMS, PIPELINES
+from malaria.tracking.address import (
+    existing_file,
+    limited,
+    reason_of,
+    shown_uri,
+    sqlite_file,
+    tracking_uri,
+)
+from malaria.tracking.places import place_of, prepare
 
 IDENTITY = "malaria.identity"
 STAGE = "malaria.stage"
 EXPERIMENT_ROW = "experiment"  # the stage tag of a parent run
 UPLOAD_LIMIT_S = 60
-SQLITE = "sqlite:///"
 LOCK_LIMIT_S = 60
-CREDENTIALS = re.compile(r"//[^/@\s]+@")  # user and password in an address
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 # A saved view of the UI, listed under "Views": a row an experiment, what it is judged by first. It
 # opens at #/experiments/<id>/runs?viewStateShareKey=rows.
 VIEW = "rows"
@@ -59,72 +72,88 @@ EXPERIMENT_TAGS = {
 }
 
 
-def without_credentials(text: str) -> str:
-    """Return text without the users and passwords of the addresses in it."""
-    return CREDENTIALS.sub("//", text)
-
-
-def tracking_uri(root: Path) -> str:
-    """Return MLFLOW_TRACKING_URI, or the sqlite store at the repository's root."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{root / 'mlflow.db'}"
-
-
-def shown_uri(root: Path) -> str:
-    """Return the store's address without user and password."""
-    return without_credentials(tracking_uri(root))
-
-
 def open_store(root: Path, experiment: str) -> tuple[MlflowClient, str]:
     """Return a client and the id of the experiment, both made at first use.
 
-    Processes that make the same sqlite store at once would break it, so they take turns.
+    Processes that make the same sqlite store at once would break it, so they take turns. Raises
+    MalariaError for an experiment that was deleted.
     """
     uri = tracking_uri(root)
-    with _turns(uri):
-        client = MlflowClient(uri)
+    file = sqlite_file(uri)
+    with _turns(file):
+        make_ready(uri, root)
+        client = connect(uri)
         found = client.get_experiment_by_name(experiment)
         if found is None:
             found = _make_experiment(client, root, experiment)
+        if is_deleted(found):
+            raise MalariaError(f"{about_deleted(found)}, or name another in {PARAMS}.")
         for key, value in EXPERIMENT_TAGS.items():
             if key not in found.tags:
                 client.set_experiment_tag(found.experiment_id, key, value)
         return client, found.experiment_id
 
 
+def make_ready(uri: str, root: Path) -> None:
+    """Correct the places of artifacts in a store that was moved with the repository, and say so.
+
+    Raises sqlite3.Error within seconds for a file that cannot be written.
+    """
+    file = sqlite_file(uri)
+    for sentence in prepare(file, root) if file is not None else []:
+        print(f"mlflow: {sentence}", file=sys.stderr)
+
+
 def open_existing(root: Path) -> MlflowClient:
     """Return a client of a store that is there; raises MalariaError where there is none yet."""
     uri = tracking_uri(root)
     existing_file(uri)
-    return MlflowClient(uri)
+    return connect(uri)
 
 
-def existing_file(uri: str) -> Path | None:
-    """Return the file of a store that is one; raises MalariaError where there is none yet."""
-    if not uri.startswith(SQLITE):
-        return None
-    file = Path(uri.removeprefix(SQLITE))
-    if not file.is_file():
-        raise MalariaError(
-            f"there is no MLflow store at {file} yet; make it from Git and DVC's cache with "
-            "`uv run malaria sync`."
-        )
-    return file
+def connect(uri: str) -> MlflowClient:
+    """Return a client whose first call takes no longer than another one."""
+    if not uri.startswith(("http://", "https://")):
+        from mlflow.store.db import utils  # not public; pyproject.toml pins MLflow's version
+
+        utils.MAX_RETRY_COUNT = 1  # ten would take 100 s
+    return MlflowClient(limited(uri))
+
+
+def is_deleted(experiment: Experiment) -> bool:
+    """Return whether somebody deleted an experiment: MLflow keeps it, and logs nothing to it."""
+    return bool(experiment.lifecycle_stage != LifecycleStage.ACTIVE)
+
+
+def about_deleted(experiment: Experiment) -> str:
+    """Return what brings a deleted experiment back, for a sentence."""
+    return (
+        f"the MLflow experiment {experiment.name} is deleted; restore it with `uv run mlflow "
+        f"experiments restore --experiment-id {experiment.experiment_id}`, at the repository's root"
+    )
+
+
+def deleted_experiments(client: MlflowClient, root: Path) -> list[Experiment]:
+    """Return the experiments that the pipelines' params name and somebody deleted."""
+    params = [root / folder / PARAMS for folder in PIPELINES]
+    sections = [read_yaml(path).get("mlflow") or {} for path in params if path.is_file()]
+    names = {section["experiment"] for section in sections if "experiment" in section}
+    found = map(client.get_experiment_by_name, sorted(names))
+    return [experiment for experiment in found if experiment and is_deleted(experiment)]
 
 
 @contextmanager
 def answering(root: Path) -> Iterator[None]:
     """Turn a failure of the store into one sentence; calls may take as long as uploads do."""
-    from requests import RequestException
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
         with http_limit(UPLOAD_LIMIT_S):
             yield
-    except (MlflowException, RequestException, SQLAlchemyError, TimeoutError) as error:
-        reason = without_credentials(" ".join(str(error).split())[:300])
+    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
         raise MalariaError(
-            f"the MLflow store {shown_uri(root)} failed ({reason}); {_remedy(error)}. What was "
-            "done is kept, and the same command continues."
+            f"the MLflow store {shown_uri(root)} failed ({reason_of(error)}); {_remedy(error)}. "
+            "What was done is kept, and the same command continues."
         ) from None
 
 
@@ -135,6 +164,10 @@ def _remedy(error: Exception) -> str:
         return "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to those of a user there"
     if code in (403, "PERMISSION_DENIED"):
         return "an admin or who made the experiment can give you EDIT on it (docs/team_server.md)"
+    if getattr(error, "errno", None) in DISK_FULL or "disk is full" in str(error):
+        return "free some space"
+    if "database is locked" in str(error):
+        return "end the program that holds it"
     return "start it, or name another in MLFLOW_TRACKING_URI"
 
 
@@ -172,14 +205,13 @@ def find_address(uri: str, experiment: str, identity: str) -> str | None:
     row = find_row(client, known.experiment_id, identity) if known else None
     if known is None or row is None:
         return None
-    place = without_credentials(uri.rstrip("/"))
+    place = shown(uri.rstrip("/"))
     return f"{place}/#/experiments/{known.experiment_id}/runs/{row}"
 
 
 def _make_experiment(client: MlflowClient, root: Path, name: str) -> Experiment:
     # The location is fixed at the first use: beside a local store, else the server's own.
-    is_local = tracking_uri(root).startswith("sqlite")
-    location = (root / "mlartifacts" / name).as_uri() if is_local else None
+    location = place_of(root, name) if sqlite_file(tracking_uri(root)) else None
     try:
         client.create_experiment(name, location, EXPERIMENT_TAGS)
     except MlflowException:
@@ -189,10 +221,9 @@ def _make_experiment(client: MlflowClient, root: Path, name: str) -> Experiment:
 
 
 @contextmanager
-def _turns(uri: str) -> Iterator[None]:
-    if not uri.startswith(SQLITE):
+def _turns(file: Path | None) -> Iterator[None]:
+    if file is None:
         yield
         return
-    path = Path(uri.removeprefix(SQLITE))
-    with FileLock(path.with_name(f"{path.name}.lock"), timeout=LOCK_LIMIT_S):
+    with FileLock(file.with_name(f"{file.name}.lock"), timeout=LOCK_LIMIT_S):
         yield

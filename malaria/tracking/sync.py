@@ -16,19 +16,23 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from malaria.errors import MalariaError
+from malaria.params import is_experiment
 from malaria.pipeline.cache import Outputs
 from malaria.pipeline.git import is_dirty, is_shallow
 from malaria.pipeline.history import Files, Revision, State, history, open_files, read_states
 from malaria.pipeline.lock import Entry, LockedFile
+from malaria.tracking.address import shown_uri, sqlite_file, tracking_uri
 from malaria.tracking.content import RunContent, is_on_row, read_content
-from malaria.tracking.index import FINISHED, StoredRun, read_index
+from malaria.tracking.index import FINISHED, RUNNING, StoredRun, read_index
+from malaria.tracking.process import WAS_KILLED, close_ended, has_ended
 from malaria.tracking.rows import ExperimentRow, describe, row_of, title
 from malaria.tracking.runs import Target, complete_row, complete_run, create, create_run, relate_run
-from malaria.tracking.store import LOCK_LIMIT_S, answering, open_store, shown_uri
+from malaria.tracking.store import LOCK_LIMIT_S, STAGE, answering, open_existing, open_store
 from malaria.tracking.sync_result import NOT_CACHED, Skipped, SyncResult
 from malaria.tracking.write import (
     DVC_EXPERIMENT,
     MISSING,
+    PROCESS,
     REBUILT,
     RUN_OF,
     common_tags,
@@ -36,7 +40,7 @@ from malaria.tracking.write import (
     row_tags,
 )
 
-DEFAULT_EXPERIMENT = "malaria"  # of a revision whose params.yaml names none
+DEFAULT_EXPERIMENT = "malaria"  # of a revision whose params.yaml names none that can be
 
 
 def sync(root: Path, revisions: Sequence[Revision]) -> SyncResult:
@@ -60,6 +64,7 @@ def sync(root: Path, revisions: Sequence[Revision]) -> SyncResult:
             for state, row in experiments:
                 syncing.sync_experiment(state, row)
                 bar.update(len(row.entries))
+        result.notes += _close_ended(root)
     return result
 
 
@@ -128,7 +133,7 @@ class _Syncing:
             tags = {f"{RUN_OF}{stage}": run.run_id for stage, run in runs.items()}
             if state.experiment and DVC_EXPERIMENT not in row.tags:
                 tags[DVC_EXPERIMENT] = state.experiment
-            is_over = experiment.is_whole or REBUILT in row.tags
+            is_over = (experiment.is_whole or REBUILT in row.tags) and not _is_live(row)
             ended = max(run.start_ms for run in runs.values()) if is_over else None
             return complete_row(target, row, experiment.params, content, tags, ended)
 
@@ -140,6 +145,13 @@ class _Syncing:
         if run is not None and run.run_id in self._seen:
             return run  # several experiments share it
         is_new = run is None or run.status != FINISHED
+        live = _find_live(target, entry, run)
+        if live is not None:
+            self._result.notes.append(
+                f"{entry.stage} of {entry.folder} runs at this moment (run {live.run_id}) and logs "
+                "itself; sync again if it does not end well."
+            )
+            return live
         missing = _missing(run) if run else []
         outs = entry.outs if is_new else [out for out in entry.outs if out.path in missing]
         first = self._first[entry.digest]
@@ -166,6 +178,8 @@ class _Syncing:
         """Return a live run that never ended and whose epochs are those of the history."""
         epochs = {(point.step, point.value) for point in content.points if point.name == "val_loss"}
         for run in target.index.interrupted(entry):
+            if PROCESS in run.tags and not has_ended(run.tags):
+                continue  # on another machine, perhaps
             logged = target.client.get_metric_history(run.run_id, "val_loss")
             if {(metric.step, metric.value) for metric in logged} <= epochs:
                 return run
@@ -191,7 +205,8 @@ class _Syncing:
     def _target(self, state: State) -> Target:
         """Return the experiment in MLflow that the revision's params.yaml names."""
         params = self._files.params(state.revisions[-1], state.folder)
-        name = (params.get("mlflow") or {}).get("experiment") or DEFAULT_EXPERIMENT
+        named = (params.get("mlflow") or {}).get("experiment")
+        name = str(named) if is_experiment(named) else DEFAULT_EXPERIMENT
         if name not in self._targets:
             client, experiment_id = open_store(self._files.root, name)
             index = read_index(client, [experiment_id])
@@ -235,6 +250,32 @@ def _in_order(entries: dict[str, Entry]) -> Iterator[Entry]:
 def _missing(run: StoredRun) -> list[str]:
     """Return the outputs that a run lacks."""
     return [path for path in run.tags.get(MISSING, "").split(", ") if path]
+
+
+def _is_live(run: StoredRun) -> bool:
+    """Return whether a stage logs to a run or row at this moment, as far as that can be known."""
+    return run.status == RUNNING and has_ended(run.tags) is False
+
+
+def _find_live(target: Target, entry: Entry, run: StoredRun | None) -> StoredRun | None:
+    """Return the run of a stage that is leaving an entry which has no finished run yet."""
+    if run is not None and run.status == FINISHED:
+        return None
+    return next(filter(_is_live, [*([run] if run else []), *target.index.interrupted(entry)]), None)
+
+
+def _close_ended(root: Path) -> list[str]:
+    """Close what killed processes left RUNNING in a store that is there; return notes of it."""
+    file = sqlite_file(tracking_uri(root))
+    if file is not None and not file.is_file():
+        return []
+    client = open_existing(root)
+    ids = [experiment.experiment_id for experiment in client.search_experiments()]
+    return [
+        f"the run {run.info.run_id} of {run.data.tags.get(STAGE)} was RUNNING, and is KILLED now: "
+        f"{WAS_KILLED}."
+        for run in close_ended(client, ids)
+    ]
 
 
 @contextmanager

@@ -1,11 +1,15 @@
 """MLflow's web interface for this repository's store."""
 
 import os
+import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
+from malaria.core.addresses import shown
 from malaria.errors import MalariaError
+from malaria.tracking.address import existing_file, shown_uri, tracking_uri
 from malaria.tracking.server import (
     START_LIMIT_S,
     find_port,
@@ -14,7 +18,7 @@ from malaria.tracking.server import (
     sigterm_as_ctrl_c,
     web_address,
 )
-from malaria.tracking.store import VIEW, VIEW_TAG, existing_file, tracking_uri, without_credentials
+from malaria.tracking.store import VIEW, VIEW_TAG, make_ready
 
 PORT = 5000  # MLflow's own
 LOOPBACK = ("127.", "localhost", "::1")
@@ -41,11 +45,13 @@ def show(
     uri = tracking_uri(root)
     if uri.startswith(("http://", "https://")):
         tell("MLFLOW_TRACKING_URI is a server with an interface of its own:")
-        print_line(without_credentials(uri.rstrip("/")))
+        print_line(shown(uri.rstrip("/")))
         return
     if not host.startswith(LOOPBACK):
         tell(f"whoever reaches {host} can read, change and delete runs; there is no password.")
     file = existing_file(uri)
+    with suppress(sqlite3.Error):  # the server says what is wrong with it
+        make_ready(uri, root)
     folder = root if file is None else file.absolute().parent
     chosen = find_port(host, [PORT, 0] if port is None else [port])
     address = web_address(host, chosen)
@@ -53,7 +59,7 @@ def show(
     options = ("--artifacts-destination", str(folder / "mlartifacts"))
     # The address of a database can hold a password, which a command line would show.
     env = os.environ | {"MLFLOW_BACKEND_STORE_URI": uri}
-    failure = f"{uri} cannot be shown"
+    failure = f"{shown_uri(root)} cannot be shown"
     with sigterm_as_ctrl_c(), tempfile.TemporaryFile("w+", errors="replace") as log:
         try:
             with serving(options, host, chosen, env, log, failure) as process:
@@ -65,7 +71,7 @@ def show(
         except KeyboardInterrupt:
             return
         except MalariaError as error:
-            raise MalariaError(without_credentials(str(error))) from None
+            raise MalariaError(shown(str(error), uri)) from None
     raise MalariaError(f"MLflow has ended with exit code {code}; start it again.")
 
 

@@ -22,6 +22,8 @@ FOLDER = "malaria.folder"
 MADE_BY = "malaria.made_by."  # and a dep's path: the run that made it
 RUN_OF = "malaria.run."  # and a stage, on a row: the run whose results it shows
 REBUILT = "malaria.rebuilt"
+ERROR = "malaria.error"  # why it did not end well
+PROCESS = "malaria.process"  # that logs it
 MISSING = "malaria.missing"  # outputs that a later call may find
 DEP, OUT = "dep.", "out."  # and a path: its md5
 PARENT = "mlflow.parentRunId"
@@ -33,6 +35,7 @@ LOCK_FILE = "lock.yaml"
 OF_THE_MAKING = frozenset(
     {
         "malaria.dirty",
+        PROCESS,
         REBUILT,
         NOTE,
         "mlflow.source.git.commit",
