@@ -48,22 +48,26 @@ def reason_of(error: object) -> str:
 
 
 def sqlite_file(uri: str) -> Path | None:
-    """Return the file of a store that is one."""
+    """Return the file of a store that is one; raises MalariaError for a folder in its place."""
     parts = SQLITE_FILE.fullmatch(uri)
-    return Path(parts["file"]) if parts else None
+    file = Path(parts["file"]) if parts else None
+    if file is not None and file.is_dir():  # a container's bind mount makes one
+        raise MalariaError(
+            f"the MLflow store {file} is a folder; move it away, and `uv run malaria sync` makes "
+            "the store."
+        )
+    return file
 
 
 def existing_file(uri: str) -> Path | None:
     """Return the file of a store that is one; raises MalariaError where there is none yet."""
     file = sqlite_file(uri)
-    if file is None or file.is_file():
-        return file
-    remedy = "Git and DVC's cache with `uv run malaria sync`"
-    if file.is_dir():
+    if file is not None and not file.is_file():
         raise MalariaError(
-            f"the MLflow store {file} is a folder; move it away and make the store from {remedy}."
+            f"there is no MLflow store at {file} yet; make it from Git and DVC's cache with "
+            "`uv run malaria sync`."
         )
-    raise MalariaError(f"there is no MLflow store at {file} yet; make it from {remedy}.")
+    return file
 
 
 def limited(uri: str) -> str:

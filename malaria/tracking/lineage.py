@@ -14,7 +14,13 @@ from malaria.paths import LOCK, PIPELINES
 from malaria.pipeline.stages import in_repo, locked_hashes, md5
 from malaria.tracking.index import all_runs
 from malaria.tracking.rows import SHORT
-from malaria.tracking.store import STAGE, answering, open_existing
+from malaria.tracking.store import (
+    STAGE,
+    about_deleted,
+    answering,
+    deleted_experiments,
+    open_existing,
+)
 from malaria.tracking.write import DEP, DVC_EXPERIMENT, FOLDER, OUT, PARENT, REBUILT
 
 MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
@@ -42,15 +48,20 @@ def uses_of(root: Path, file: str) -> list[Use]:
     """Return the runs that read or made a file of this content, the oldest first.
 
     `file` is an MD5, or a path whose content is taken: of the work tree, or where it is not there
-    the one that dvc.lock names. Raises MalariaError for anything else, and without a store.
+    the one that dvc.lock names. Raises MalariaError for anything else, without a store, and where
+    nothing is found while a pipeline's experiment is deleted.
     """
     hash_ = find_hash(root, file)
     with answering(root):
         client = open_existing(root)
         experiments = [found.experiment_id for found in client.search_experiments()]
         runs = list(all_runs(client, experiments, f"tags.`{STAGE}` LIKE '%'"))
+        deleted = deleted_experiments(client, root)
     names = {run.info.run_id: run.info.run_name for run in runs}
-    return [use for run in runs for use in _uses(run, hash_, names)]
+    found = [use for run in runs for use in _uses(run, hash_, names)]
+    if deleted and not found:
+        raise MalariaError(f"{about_deleted(deleted[0])}; no run of another one knows {file}.")
+    return found
 
 
 def show(uses: Sequence[Use]) -> str:

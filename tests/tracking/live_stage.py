@@ -22,12 +22,17 @@ time.sleep(600)
 """
 
 
-@contextmanager
-def live_training(repo: LockRepo) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
-    """Give the run's id and the process that has logged one epoch and goes on; it ends here."""
+def prepare(repo: LockRepo) -> None:
+    """Link the package into the pipeline's folder, by which a stage finds its repository."""
     (repo.root / "malaria").mkdir(exist_ok=True)
     if not (repo.folder / "malaria").exists():
         (repo.folder / "malaria").symlink_to("../malaria")
+
+
+@contextmanager
+def live_training(repo: LockRepo) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
+    """Give the run's id and the process that has logged one epoch and goes on; it ends here."""
+    prepare(repo)
     process = subprocess.Popen(
         [sys.executable, "-c", SCRIPT],
         cwd=repo.folder,
