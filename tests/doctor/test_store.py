@@ -3,6 +3,7 @@
 import shutil
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,11 @@ from mlflow import MlflowClient
 
 from malaria.doctor.finding import Finding
 from malaria.doctor.store import MIGRATIONS, check_store
+from malaria.errors import MalariaError
+from malaria.tracking.process import this_process
 from malaria.tracking.server import HERE, find_port
 from malaria.tracking.store import open_store
+from malaria.tracking.write import PROCESS
 
 NAME = "made-up"
 
@@ -70,10 +74,17 @@ def test_artifacts_outside_the_repository_or_nowhere_are_named(root: Path, made:
     found = f"the artifacts of {NAME} are in {folder}"
     finding = problem(root)
     assert (finding.level, finding.found) == ("warn", f"{found}, outside {root}")
+    assert (
+        finding.remedy
+        == "if the repository was copied or moved, `uv run malaria sync` corrects that"
+    )
     folder.rename(made / "away")
     finding = problem(root)
     assert (finding.level, finding.found) == ("fail", f"{found}, which does not exist")
     (made / "away").rename(folder)
+    open_store(root, NAME)
+    (root / "mlartifacts" / NAME).mkdir(parents=True, exist_ok=True)
+    assert [finding.level for finding in check_store(root)] == ["ok"]
 
 
 def test_a_run_that_nobody_will_end_is_named_and_a_new_one_is_not(root: Path) -> None:
@@ -86,6 +97,47 @@ def test_a_run_that_nobody_will_end_is_named_and_a_new_one_is_not(root: Path) ->
         f"train's run {left} is RUNNING for over a day",
     )
     assert f"delete --run-id {left}" in finding.remedy
+
+
+def test_a_run_whose_process_was_killed_is_named_at_once_and_a_live_one_never(root: Path) -> None:
+    open_store(root, NAME)
+    client = MlflowClient(f"sqlite:///{root}/mlflow.db")
+    live = this_process()
+    for mark in (live, f"{live}0"):
+        client.set_tag(add_run(root, "RUNNING"), PROCESS, mark)
+    left = client.search_runs(["1"], f"tags.`{PROCESS}` = '{live}0'")[0].info.run_id
+    finding = problem(root)
+    assert (finding.level, finding.remedy) == ("warn", "`uv run malaria sync` closes it")
+    assert finding.found.startswith(f"train's run {left} is RUNNING, but its process has ended")
+
+
+def test_a_deleted_experiment_is_named_with_what_restores_it(root: Path) -> None:
+    client, number = open_store(root, NAME)
+    client.delete_experiment(number)
+    (root / "params.yaml").write_text(f"mlflow: {{experiment: {NAME}}}\n")
+    finding = problem(root)
+    assert (finding.level, finding.found) == (
+        "fail",
+        f"the MLflow experiment {NAME} is deleted, and stages log nothing to it",
+    )
+    assert finding.remedy == (
+        f"restore it with `uv run mlflow experiments restore --experiment-id {number}`, at the "
+        "repository's root"
+    )
+
+
+def test_a_store_that_is_held_or_a_folder_or_has_no_name(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(sqlite3.connect(root / "mlflow.db")) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        assert problem(root).remedy.startswith("end the program that holds it")
+    (root / "mlflow.db").unlink()
+    (root / "mlflow.db").mkdir()
+    for address, said in (("", "is a folder; move it away"), ("sqlite:///", "names no file")):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        with pytest.raises(MalariaError, match=said):  # `examine` makes a finding of it
+            list(check_store(root))
 
 
 @pytest.mark.parametrize(

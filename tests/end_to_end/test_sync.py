@@ -17,6 +17,7 @@ from ruamel.yaml import YAML
 from malaria.core.yaml_files import read_yaml
 from malaria.pipeline.lock import read_entries
 from malaria.tracking.content import LIVE_ONLY
+from malaria.tracking.places import prepare
 from tests.mlflow_server import mlflow_server
 from tests.test_house import STAGES
 
@@ -144,6 +145,7 @@ def test_a_server_that_goes_away_in_the_middle_loses_and_doubles_nothing(
 def test_a_store_that_lacks_nothing_is_left_as_it_is(finished: Checkout, tmp_path: Path) -> None:
     checkout = finished.copy(tmp_path)
     shutil.rmtree(checkout.root / "pilot")  # which never ran here
+    assert prepare(checkout.root / "mlflow.db", checkout.root)  # a copy's artifacts are its own
     before = dump(checkout)
     synced = sync(checkout)
     assert (synced["runs"]["complete"], synced["rows"]["complete"]) == (len(STAGES), 1)
