@@ -30,7 +30,7 @@ def tracking_uri(root: Path) -> str:
     parts = SQLITE_FILE.fullmatch(given)
     database = make_url(given).database if parts else None
     if parts is None or not database or database.startswith((":", "file:")):
-        raise MalariaError(f"{TRACKING_URI} is {given!r}, which names no file; {EXAMPLE}.")
+        raise MalariaError(f"{TRACKING_URI} is {shown(given)!r}, which names no file; {EXAMPLE}.")
     return _sqlite_uri(root / database) + (parts["options"] or "")
 
 
@@ -39,7 +39,7 @@ def shown_uri(root: Path) -> str:
     try:
         return shown(tracking_uri(root))
     except MalariaError:
-        return os.environ.get(TRACKING_URI, "") or f"{SQLITE}{root / 'mlflow.db'}"
+        return shown(os.environ.get(TRACKING_URI, "")) or f"{SQLITE}{root / 'mlflow.db'}"
 
 
 def reason_of(error: object) -> str:

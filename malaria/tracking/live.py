@@ -4,6 +4,7 @@ Nothing here can fail a stage: the first call that the store does not answer end
 logging with a warning, and the stage continues.
 """
 
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -12,12 +13,13 @@ from typing import Any
 
 from mlflow.exceptions import MlflowException
 
+from malaria.core.addresses import shown
 from malaria.errors import MalariaError
 from malaria.pipeline.facts import StageFacts
 from malaria.pipeline.history import open_files
 from malaria.pipeline.identity import params_of
 from malaria.pipeline.lock import LockedFile, with_outs
-from malaria.tracking.address import reason_of, shown_uri
+from malaria.tracking.address import TRACKING_URI, reason_of, shown_uri
 from malaria.tracking.content import LIVE_ONLY, Point, read_content, resolved_params
 from malaria.tracking.index import Index, StoredRun, stored
 from malaria.tracking.process import close_ended, this_process
@@ -79,8 +81,9 @@ class StageRun:
 
         def close() -> None:
             client, runs = self._target.client, (self.run_id, self._row.run_id)
-            client.set_tag(self.run_id, ERROR, reason[:5000])
-            client.log_text(self.run_id, details, "traceback.txt")
+            secret = os.environ.get(TRACKING_URI, "")
+            client.set_tag(self.run_id, ERROR, shown(reason, secret)[:5000])
+            client.log_text(self.run_id, shown(details, secret), "traceback.txt")
             for run_id in runs:
                 client.set_terminated(run_id, status)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from malaria.core.addresses import shown
 from malaria.core.params import flatten
 from malaria.errors import MalariaError
 from malaria.paths import LOCK
@@ -138,7 +139,7 @@ def _changed_code(old: Parts, new: Parts) -> list[str]:
 
 
 def _shown(value: object) -> str:
-    text = json.dumps(value, default=str)
+    text = shown(json.dumps(value, default=str))
     return f"`{text if len(text) <= LONGEST else text[:LONGEST] + '…'}`"
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from mlflow.tracking import MlflowClient
 
+from malaria.core.addresses import shown
 from malaria.core.params import flatten
 from malaria.pipeline.lock import Entry, LockedFile
 from malaria.tracking.content import Point, RunContent
@@ -77,7 +78,7 @@ def complete_run(
         for point in content.points
         if (point.step not in steps if point.step else run.metrics.get(point.name) != point.value)
     ]
-    texts = {LOCK_FILE: entry.text()} if is_open else None
+    texts = {LOCK_FILE: shown(entry.text())} if is_open else None
     log_files(client, run_id, content.files, content.tables, texts)
     own = table_tags(content.tables, run.tags) | out_tags(entry)
     _close(target, run, time_ms, content.missing, params, points, {**tags, **own})
@@ -147,7 +148,7 @@ def _log(
     tags: Mapping[str, str] | None = None,
 ) -> None:
     """Log what the run does not have yet; MLflow refuses a param that is logged twice."""
-    texts = unlike({key: str(value) for key, value in (params or {}).items()}, run.params)
+    texts = unlike({key: shown(str(value)) for key, value in (params or {}).items()}, run.params)
     marks = unlike(tags or {}, run.tags)
     log(target.client, run.run_id, time_ms, texts, points or [], marks)
     run.params |= texts

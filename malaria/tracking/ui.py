@@ -18,7 +18,7 @@ from malaria.tracking.server import (
     sigterm_as_ctrl_c,
     web_address,
 )
-from malaria.tracking.store import VIEW, VIEW_TAG, make_ready
+from malaria.tracking.store import VIEW, VIEW_TAG, answering, connect, make_ready
 
 PORT = 5000  # MLflow's own
 LOOPBACK = ("127.", "localhost", "::1")
@@ -50,6 +50,9 @@ def show(
     if not host.startswith(LOOPBACK):
         tell(f"whoever reaches {host} can read, change and delete runs; there is no password.")
     file = existing_file(uri)
+    if file is None:  # MLflow's server would try for minutes
+        with answering(root):
+            connect(uri).search_experiments(max_results=1)
     with suppress(sqlite3.Error):  # the server says what is wrong with it
         make_ready(uri, root)
     folder = root if file is None else file.absolute().parent

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.tracking import MlflowClient
 
+from malaria.core.addresses import shown
 from malaria.pipeline.lock import Entry, LockedFile
 from malaria.tracking.content import Point
 from malaria.tracking.store import EXPERIMENT_ROW, IDENTITY, STAGE
@@ -92,7 +93,7 @@ def log(
 ) -> None:
     """Log values to a run, in as few calls as MLflow allows."""
     metrics = [Metric(point.name, float(point.value), time_ms, point.step) for point in points]
-    texts = [Param(key, str(value)) for key, value in (params or {}).items()]
+    texts = [Param(key, shown(str(value))) for key, value in (params or {}).items()]
     marks = [RunTag(key, value) for key, value in (tags or {}).items()]
     while metrics or texts or marks:
         now = metrics[: METRICS_AT_ONCE - OTHERS_AT_ONCE]
