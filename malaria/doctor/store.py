@@ -15,9 +15,10 @@ from sqlalchemy import NullPool, create_engine
 
 from malaria.doctor.finding import Finding
 from malaria.tracking.address import limited, reason_of, shown_uri, sqlite_file, tracking_uri
+from malaria.tracking.clean_up import WAS_KILLED
 from malaria.tracking.index import RUNNING, all_runs
 from malaria.tracking.places import folder_before
-from malaria.tracking.process import WAS_KILLED, has_ended
+from malaria.tracking.process import has_ended
 from malaria.tracking.store import STAGE, about_deleted, connect, deleted_experiments
 
 MIGRATIONS = Path(mlflow.__file__).parent / "store/db_migrations/versions"

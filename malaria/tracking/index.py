@@ -14,6 +14,7 @@ from malaria.tracking.write import DEP, ENTRY, FOLDER, OUT
 
 PAGE = 1000
 FINISHED, RUNNING = "FINISHED", "RUNNING"
+IS_RUNNING = f"attributes.status = '{RUNNING}'"
 
 
 @dataclass

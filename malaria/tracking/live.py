@@ -20,9 +20,10 @@ from malaria.pipeline.history import open_files
 from malaria.pipeline.identity import params_of
 from malaria.pipeline.lock import LockedFile, with_outs
 from malaria.tracking.address import TRACKING_URI, reason_of, shown_uri
+from malaria.tracking.clean_up import close_ended
 from malaria.tracking.content import LIVE_ONLY, Point, read_content, resolved_params
 from malaria.tracking.index import Index, StoredRun, stored
-from malaria.tracking.process import close_ended, this_process
+from malaria.tracking.process import this_process
 from malaria.tracking.rows import describe, title
 from malaria.tracking.runs import Target, complete_row, complete_run, create, create_run
 from malaria.tracking.store import UPLOAD_LIMIT_S, find_row, http_limit, open_store

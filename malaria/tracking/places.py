@@ -12,6 +12,7 @@ from urllib.request import url2pathname
 from malaria import MLFLOW_CALL_LIMIT_S
 
 FOLDER = "mlartifacts"
+UPLOADING = ".artifact.uploading."  # MLflow's; a file gets its name when it is whole
 COLUMNS = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
@@ -50,6 +51,11 @@ def prepare(file: Path, root: Path) -> list[str]:
         told = _correct(store, root) if file.parent.resolve() == root.resolve() else []
         store.execute("COMMIT")
     return told
+
+
+def half_artifacts(root: Path) -> list[Path]:
+    """Return files that MLflow was about to rename when its process was killed, or is now."""
+    return [*(root / FOLDER).glob(f"*/*/artifacts/**/{UPLOADING}*")]
 
 
 def _correct(store: sqlite3.Connection, root: Path) -> list[str]:

@@ -7,20 +7,13 @@ import hashlib
 import os
 import socket
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from mlflow.entities import Run
-from mlflow.tracking import MlflowClient
+from malaria.tracking.write import PROCESS
 
-from malaria.tracking.index import RUNNING, all_runs
-from malaria.tracking.store import EXPERIMENT_ROW, STAGE
-from malaria.tracking.write import ERROR, PARENT, PROCESS
-
-KILLED = "KILLED"
-WAS_KILLED = "its process has ended without closing the run"
 ENDED_STATES = "ZX"  # of a process that is dead and not yet taken note of
 
 
@@ -39,31 +32,6 @@ def has_ended(tags: Mapping[str, str]) -> bool | None:
     if machine != _machine() or not process.isdigit():
         return None
     return _start_of(int(process)) != start
-
-
-def close_ended(client: MlflowClient, experiment_ids: Sequence[str]) -> list[Run]:
-    """Close runs and rows whose process has ended, for what they are; return the runs."""
-    running = list(all_runs(client, experiment_ids, f"attributes.status = '{RUNNING}'"))
-    runs = [run for run in running if run.data.tags.get(STAGE) != EXPERIMENT_ROW]
-    ended = [run for run in runs if has_ended(run.data.tags)]
-    for run in ended:
-        client.set_tag(run.info.run_id, ERROR, WAS_KILLED)
-        client.set_terminated(run.info.run_id, KILLED)
-    closed = {run.info.run_id for run in ended}
-    busy = {run.data.tags.get(PARENT) for run in runs if run.info.run_id not in closed}
-    for row in running:
-        is_row = row.data.tags.get(STAGE) == EXPERIMENT_ROW and row.info.run_id not in busy
-        if is_row and has_ended(row.data.tags):
-            client.set_terminated(row.info.run_id, _status_of(client, row))
-    return ended
-
-
-def _status_of(client: MlflowClient, row: Run) -> str:
-    """Return the status of a row's last run, which is the row's own."""
-    where = f"tags.`{PARENT}` = '{row.info.run_id}'"
-    order = ["attributes.start_time DESC"]
-    last = client.search_runs([row.info.experiment_id], where, max_results=1, order_by=order)
-    return str(last[0].info.status) if last else KILLED
 
 
 @cache

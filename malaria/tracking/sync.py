@@ -21,13 +21,14 @@ from malaria.pipeline.cache import Outputs
 from malaria.pipeline.git import is_dirty, is_shallow
 from malaria.pipeline.history import Files, Revision, State, history, open_files, read_states
 from malaria.pipeline.lock import Entry, LockedFile
-from malaria.tracking.address import shown_uri, sqlite_file, tracking_uri
+from malaria.tracking.address import shown_uri
+from malaria.tracking.clean_up import clean_up
 from malaria.tracking.content import RunContent, is_on_row, read_content
 from malaria.tracking.index import FINISHED, RUNNING, StoredRun, read_index
-from malaria.tracking.process import WAS_KILLED, close_ended, has_ended
+from malaria.tracking.process import has_ended
 from malaria.tracking.rows import ExperimentRow, describe, row_of, title
 from malaria.tracking.runs import Target, complete_row, complete_run, create, create_run, relate_run
-from malaria.tracking.store import LOCK_LIMIT_S, STAGE, answering, open_existing, open_store
+from malaria.tracking.store import LOCK_LIMIT_S, answering, open_store
 from malaria.tracking.sync_result import NOT_CACHED, Skipped, SyncResult
 from malaria.tracking.write import (
     DVC_EXPERIMENT,
@@ -49,7 +50,7 @@ def sync(root: Path, revisions: Sequence[Revision]) -> SyncResult:
     Raises MalariaError for what a user can fix: a lock of the work tree, a store that fails.
     """
     result = SyncResult(shown_uri(root))
-    with _alone(root), open_files(root) as files, answering(root):
+    with answering(root), _alone(root), open_files(root) as files:
         if is_shallow(root):
             result.notes.append(
                 "the clone is shallow: times may be those of its oldest commit; run `git fetch "
@@ -64,7 +65,7 @@ def sync(root: Path, revisions: Sequence[Revision]) -> SyncResult:
             for state, row in experiments:
                 syncing.sync_experiment(state, row)
                 bar.update(len(row.entries))
-        result.notes += _close_ended(root)
+        result.notes += clean_up(root)
     return result
 
 
@@ -262,20 +263,6 @@ def _find_live(target: Target, entry: Entry, run: StoredRun | None) -> StoredRun
     if run is not None and run.status == FINISHED:
         return None
     return next(filter(_is_live, [*([run] if run else []), *target.index.interrupted(entry)]), None)
-
-
-def _close_ended(root: Path) -> list[str]:
-    """Close what killed processes left RUNNING in a store that is there; return notes of it."""
-    file = sqlite_file(tracking_uri(root))
-    if file is not None and not file.is_file():
-        return []
-    client = open_existing(root)
-    ids = [experiment.experiment_id for experiment in client.search_experiments()]
-    return [
-        f"the run {run.info.run_id} of {run.data.tags.get(STAGE)} was RUNNING, and is KILLED now: "
-        f"{WAS_KILLED}."
-        for run in close_ended(client, ids)
-    ]
 
 
 @contextmanager

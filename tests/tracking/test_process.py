@@ -5,9 +5,12 @@ import subprocess
 import sys
 
 import pytest
+from mlflow.store.artifact import local_artifact_repo
 
 from malaria.tracking import process as module
-from malaria.tracking.process import WAS_KILLED, has_ended, this_process
+from malaria.tracking.clean_up import WAS_KILLED
+from malaria.tracking.places import UPLOADING
+from malaria.tracking.process import has_ended, this_process
 from malaria.tracking.write import ERROR, PROCESS
 from tests.lock_repo import LockRepo
 from tests.tracking.live_stage import live_training
@@ -101,3 +104,26 @@ def test_the_next_stage_closes_it(repo: LockRepo) -> None:
         statuses = {run.info.run_id: run.info.status for run in runs_of(repo, "train")}
         assert statuses == {first: "KILLED", second: "RUNNING"}
         assert runs_of(repo, "experiment")[0].info.status == "RUNNING"
+
+
+def test_half_artifacts_of_killed_calls_go_and_those_of_live_ones_stay(repo: LockRepo) -> None:
+    repo.run_and_commit()
+    sync_all(repo)
+    with live_training(repo) as (live, process):
+        run_ids = [live, runs_of(repo, "evaluate")[0].info.run_id]
+        folders = [
+            repo.root / "mlartifacts/small" / run_id / "artifacts/tables" for run_id in run_ids
+        ]
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{UPLOADING}x").write_text("half")
+        sync_all(repo)
+        assert [(folder / f"{UPLOADING}x").exists() for folder in folders] == [True, False]
+        process.kill()
+        process.wait()
+    sync_all(repo)
+    assert not [*repo.root.rglob(f"{UPLOADING}*")]
+
+
+def test_the_prefix_is_mlflows() -> None:
+    assert local_artifact_repo._TEMP_ARTIFACT_PREFIX == UPLOADING

@@ -1,5 +1,6 @@
 """Synchronising with files missing, calls interrupted, and a store that lacks or loses runs."""
 
+import errno
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -189,6 +190,23 @@ def test_a_broken_lock_of_the_work_tree_is_refused_and_one_of_a_commit_noted(
         f"demo/dvc.lock of {broken[:8]} is not readable as YAML; bring it back from Git."
     ]
     assert synced.runs.made == 4
+
+
+@pytest.mark.parametrize("failing", ["shutil.copyfile", "tempfile.TemporaryDirectory"])
+def test_a_full_disk_is_one_sentence_and_the_next_call_goes_on(
+    repo: LockRepo, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    repo.run_and_commit()
+
+    def full(*arguments: Any, **options: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "somewhere")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(failing, full)
+        with pytest.raises(MalariaError, match=r"No space left on device.*\); free some space\."):
+            sync_all(repo)
+    sync_all(repo)
+    assert {run.info.status for run in runs_of(repo, "train")} == {"FINISHED"}
 
 
 def test_a_store_that_is_away_is_one_sentence(
