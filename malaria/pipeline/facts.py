@@ -12,7 +12,7 @@ from malaria.core.environment import check_backend
 from malaria.core.params import flatten
 from malaria.core.yaml_files import read_yaml
 from malaria.paths import PARAMS
-from malaria.pipeline.git import is_dirty, try_git
+from malaria.pipeline.git import commit_of, is_dirty
 from malaria.pipeline.identity import Parts, digest_of, parts_now
 from malaria.pipeline.lock import Entry, entry_before
 from malaria.pipeline.stages import (
@@ -63,16 +63,27 @@ class StageFacts:
         """The folder for checkpoints of trainings."""
         return self.repository / CHECKPOINTS
 
-    @cached_property
+    @property
     def commit(self) -> str:
-        """The commit that is checked out, '' outside Git."""
-        found = try_git(self.checkout, "rev-parse", "HEAD")
-        return "" if found.returncode else found.stdout.decode().strip()
+        """The commit that is checked out, '' where Git does not say."""
+        return self._head[0]
+
+    @property
+    def git_fault(self) -> str:
+        """Why Git does not say the commit, '' where it does."""
+        return self._head[1]
+
+    @cached_property
+    def _head(self) -> tuple[str, str]:
+        try:
+            return commit_of(self.checkout, "HEAD"), ""
+        except MalariaError as error:
+            return "", str(error)
 
     @cached_property
     def dirty(self) -> bool:
         """Whether files differ from the commit, besides the pipeline's own results."""
-        return is_dirty(self.checkout)
+        return bool(self.commit) and is_dirty(self.checkout)
 
 
 @dataclass(frozen=True)

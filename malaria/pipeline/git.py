@@ -14,6 +14,7 @@ from malaria.paths import PARAMS, PIPELINES, PREDICTIONS
 from malaria.pipeline.stages import place
 
 REFERENCE = "gate-reference"  # the tag of the results that others are compared with
+SAFE = "safe.directory"  # in Git's own remedy for a checkout of another owner
 # What the pipeline itself writes does not make a tree dirty.
 NOT_DIRT = (":!*dvc.lock", ":!*.gitignore", ":!*/reports/*", ":!reports/*")
 
@@ -48,7 +49,7 @@ def try_git(root: Path, *arguments: str) -> "subprocess.CompletedProcess[bytes]"
     """Return a Git command that has ended, well or not."""
     try:
         return subprocess.run(["git", *arguments], cwd=root, capture_output=True, check=False)
-    except FileNotFoundError:
+    except OSError:
         raise MalariaError("Git is not installed; install it, or put it on PATH.") from None
 
 
@@ -182,10 +183,16 @@ def params_diff(root: Path, folder: str, old: str, new: str | None = None) -> li
 
 def _check_repository(root: Path) -> None:
     result = try_git(root, "rev-parse", "--git-dir")
+    said = result.stderr.decode().strip()
+    if result.returncode and SAFE in said:
+        raise MalariaError(
+            f"{root} belongs to another user, so Git does not read it; if you trust its content, "
+            f"run `{said.splitlines()[-1].strip()}`."
+        )
     if result.returncode:
         raise MalariaError(
             f"{root} is in no Git repository that can be read; work in a clone of this repository "
-            f"({result.stderr.decode().strip()})."
+            f"({' '.join(said.split())})."
         )
 
 

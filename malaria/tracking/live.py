@@ -109,6 +109,9 @@ class StageRun:
 
     def _open(self, resumed: str) -> None:
         facts = self.facts
+        if facts.git_fault:
+            told = f"{facts.git_fault} {facts.stage.name} is logged without its commit."
+            print(f"mlflow: {told}", file=sys.stderr)
         client, experiment_id = open_store(facts.repository, self._experiment)
         self._target = Target(client, experiment_id, Index())
         row_id = find_row(client, experiment_id, facts.identity)

@@ -49,14 +49,10 @@ METRICS_AT_ONCE, OTHERS_AT_ONCE = 900, 100  # that MLflow takes in one call
 def common_tags(
     identity: str, folder: str, commit: str, is_dirty: bool, dvc_experiment: str | None
 ) -> dict[str, str]:
-    """Return the tags that rows and their stages' runs share."""
-    tags = {
-        IDENTITY: identity,
-        FOLDER: folder,
-        "malaria.dirty": str(is_dirty).lower(),
-        "mlflow.source.type": "LOCAL",
-        "mlflow.source.git.commit": commit or "none",
-    }
+    """Return the tags that rows and their stages' runs share; without what Git does not say."""
+    tags = {IDENTITY: identity, FOLDER: folder, "mlflow.source.type": "LOCAL"}
+    if commit:
+        tags |= {"malaria.dirty": str(is_dirty).lower(), "mlflow.source.git.commit": commit}
     return tags | ({DVC_EXPERIMENT: dvc_experiment} if dvc_experiment else {})
 
 

@@ -1,5 +1,6 @@
 """Other revisions: where a branch began, files there, how often a test set was used."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -158,3 +159,26 @@ def test_the_reference_is_the_tags_commit(root: Path) -> None:
     assert reference(root) is None
     git(root, "tag", "-a", "-m", "held against", "gate-reference")
     assert reference(root) == git(root, "rev-parse", "HEAD")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
+def test_a_checkout_of_another_owner_has_gits_own_remedy(root: Path) -> None:
+    os.chown(root, 65534, 65534)
+    os.chown(root / ".git", 65534, 65534)
+    with pytest.raises(MalariaError) as told:
+        commits_of(root, "HEAD", FILE)
+    assert str(told.value) == (
+        f"{root} belongs to another user, so Git does not read it; if you trust its content, run "
+        f"`git config --global --add safe.directory {root}`."
+    )
+
+
+@pytest.mark.parametrize("found", ["nothing", "what cannot be run"])
+def test_without_git_it_is_one_sentence(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found: str
+) -> None:
+    if found != "nothing":
+        (tmp_path / "git").touch()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(MalariaError, match=r"^Git is not installed; install it, or put it on PATH"):
+        commits_of(root, "HEAD", FILE)

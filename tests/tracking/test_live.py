@@ -1,12 +1,17 @@
 """What a stage may log while it runs."""
 
+import os
 from typing import Any, cast
 
 import pytest
 
-from malaria.pipeline.facts import StageFacts
+from malaria.core.yaml_files import read_yaml
+from malaria.pipeline.facts import StageFacts, read_facts
 from malaria.tracking.content import LIVE_ONLY
 from malaria.tracking.live import StageRun
+from tests.lock_repo import LockRepo
+from tests.tracking.live_stage import prepare
+from tests.tracking.stored import runs_of
 
 
 def test_what_no_output_tells_has_to_be_named() -> None:
@@ -15,3 +20,30 @@ def test_what_no_output_tells_has_to_be_named() -> None:
     run.metrics({"loss": 1.0}, step=1)
     with pytest.raises(ValueError, match=r"^\['loss'\]: .* see LIVE_ONLY"):
         run.metrics({"loss": 1.0})
+
+
+@pytest.mark.parametrize("fault", ["another owner", "no git", "no repository"])
+def test_what_git_does_not_say_is_not_logged(
+    repo: LockRepo, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], fault: str
+) -> None:
+    repo.run_and_commit()
+    prepare(repo)
+    if fault == "no git":
+        monkeypatch.setenv("PATH", str(repo.folder))
+    elif fault == "no repository":
+        (repo.root / ".git").rename(repo.root / "away")
+    elif os.geteuid():
+        pytest.skip("only root can give a folder to another user")
+    else:
+        os.chown(repo.root, 65534, 65534)
+        os.chown(repo.root / ".git", 65534, 65534)
+    content = read_yaml(repo.folder / "params.yaml")
+    run = StageRun(read_facts(repo.folder, "train", content), "small")
+    run.finish(repo.folder)
+    (sentence,) = capfd.readouterr().err.splitlines()
+    assert sentence.startswith("mlflow: ")
+    assert sentence.endswith("train is logged without its commit.")
+    for stage in ("train", "experiment"):
+        (stored,) = runs_of(repo, stage)
+        assert stored.info.status == "FINISHED"
+        assert not {"malaria.dirty", "mlflow.source.git.commit"} & stored.data.tags.keys()
