@@ -57,12 +57,21 @@ def test_each_job_may_do_what_it_has_to_and_no_more() -> None:
 
 def test_what_runs_a_pull_requests_code_has_no_secret_and_may_not_write() -> None:
     workflows = {path.stem: read_yaml(path) for path in WORKFLOWS}
-    assert set(workflows["ci"]["on"]) == {"pull_request", "push"}
+    assert set(workflows["ci"]["on"]) == {"pull_request", "merge_group", "push"}
     text = (REPO / ".github/workflows/ci.yml").read_text()
     assert not re.search(r"secrets\.|github\.token|GITHUB_TOKEN", text)
     assert [name for name, workflow in workflows.items() if "pull_request" in workflow["on"]] == [
         "ci"
     ]
+
+
+def test_a_merge_queue_gets_the_checks_and_the_gate_of_a_pull_request() -> None:
+    (results,) = [job for name, job in jobs() if name == "ci.results"]
+    (gate,) = [step for step in results["steps"] if step.get("run") == "bash .ci/run gate"]
+    assert gate["if"] == "github.event_name != 'push' && !cancelled()"
+    assert gate["env"]["GATE_BASE"].startswith("${{ github.event.merge_group.base_sha || ")
+    # What reports on a pull request has to report there too, or the queue waits for ever.
+    assert not [name for name, job in jobs() if name.startswith("ci.") and "if" in job]
 
 
 def test_what_may_write_takes_nothing_from_a_pull_request_but_the_runs_number() -> None:

@@ -41,6 +41,8 @@ REMOTE_LIMIT_S = 15
 # The pipelines share a cache, so DVC has to see what each of them uses.
 COLLECT = f"uv run dvc gc --workspace --projects {' '.join(PIPELINES[1:])}"
 RWLOCK = ".dvc/tmp/rwlock"
+# The Python of a script's first line, or of its second one if that would be too long.
+STARTS = re.compile(r"""^(?:#!|'''exec' )["']?(/[^"'\n]*python[\d.]*)""", re.MULTILINE)
 UNFINISHED = ("*.part", "*.rejected", "*.tmp")
 
 
@@ -54,6 +56,17 @@ def check_python(root: Path) -> Iterator[Finding]:
         remedy = "run `uv sync` (without uv: `pipx install uv`)"
         found = f"{running}, but {result.stderr}"
         yield Finding("fail" if result.returncode == 1 else "warn", found, remedy)
+
+
+def check_environment(root: Path) -> Iterator[Finding]:
+    """Give whether the environment's programs start its own Python: their first line has a path."""
+    programs = Path(sys.prefix) / "bin"
+    dvc = programs / "dvc"
+    started = STARTS.search(dvc.read_bytes()[:1000].decode()) if dvc.is_file() else None
+    if started and Path(started[1]).parent.resolve() != programs.resolve():
+        what = "of another environment" if Path(started[1]).exists() else "which is not there"
+        remedy = f"was the folder moved or copied? delete {sys.prefix} and run `uv sync` again"
+        yield Finding("fail", f"{dvc} starts {started[1]}, {what}", remedy)
 
 
 def check_git(root: Path) -> Iterator[Finding]:
@@ -171,6 +184,7 @@ def check_leftovers(root: Path) -> Iterator[Finding]:
 
 CHECKS: dict[str, Callable[[Path], Iterable[Finding]]] = {
     "Python": check_python,
+    "environment": check_environment,
     "Git": check_git,
     "device": check_device,
     "disk": check_disk,

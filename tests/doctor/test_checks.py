@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from collections import namedtuple
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -38,6 +39,32 @@ def test_packages_that_fit_and_a_machine_without_uv(
         program(tmp_path / "uv", f"echo 'keras wants another numpy' >&2; exit {code}")
         (finding,) = checks.check_python(tmp_path)
         assert (finding.level, "keras wants" in finding.found) == (level, code == 1)
+
+
+LONG = "#!/bin/sh\n'''exec' \"{}\" \"$0\" \"$@\"\n' '''"
+
+
+@pytest.mark.parametrize("first", ["#!{}", LONG])
+def test_an_environment_that_was_moved_or_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    old, new = tmp_path / "old folder/.venv/bin", tmp_path / "new/.venv/bin"
+    old.mkdir(parents=True)
+    program(old / "python3", "")
+    (old / "dvc").write_text(first.format(old / "python3") + "\nimport sys\n")
+    monkeypatch.setattr(sys, "prefix", str(old.parent))
+    assert not list(checks.check_environment(tmp_path))
+    shutil.copytree(old, new)
+    monkeypatch.setattr(sys, "prefix", str(new.parent))
+    (finding,) = checks.check_environment(tmp_path)
+    assert (finding.level, finding.found) == (
+        "fail",
+        f"{new}/dvc starts {old}/python3, of another environment",
+    )
+    shutil.rmtree(old)
+    (finding,) = checks.check_environment(tmp_path)
+    assert finding.found.endswith(f"{old}/python3, which is not there")
+    assert finding.remedy.endswith(f"delete {new.parent} and run `uv sync` again")
 
 
 def test_a_shallow_clone_and_no_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,7 +70,8 @@ def test_help_names_every_command(finished: Checkout) -> None:
 
 
 def test_what_commands_draw_is_not_committed_by_accident(finished: Checkout) -> None:
-    for file in ("lr_range.csv", "demo/lr_range.png"):
+    drawn = ("lr_range.csv", "demo/lr_range.png", "dvc_plots/index.html", "pilot/dvc_plots/a.html")
+    for file in drawn:
         assert finished.run("git", "check-ignore", file).stdout.strip() == file
 
 
