@@ -23,6 +23,13 @@ ERROR_LINE = re.compile(
 )
 # One process is enough for a few readers: by default MLflow starts twelve, in three times as long.
 SMALL = ("--workers", "1", "--uvicorn-opts", "--timeout-graceful-shutdown 3")
+# Its input ends when the process that started it does, in whatever way.
+GUARD = """
+read -r _
+kill -s "$1" "$2"
+for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do kill -s 0 "$2" || break; sleep 1; done
+kill -s KILL -- "-$2"
+"""
 NO_JOBS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
 
@@ -37,7 +44,7 @@ def running(
     """Run a program, as another user where one is given; at the end it is stopped by `stop`.
 
     It leads a session of its own: the terminal's Ctrl-C does not reach it, and what it started and
-    left behind is killed.
+    left behind is killed. A guard stops it where this process is killed and cannot.
     """
     process = subprocess.Popen(
         command,
@@ -51,9 +58,18 @@ def running(
         group=user,
         extra_groups=None if user is None else [],
     )
+    guard = subprocess.Popen(
+        ["/bin/sh", "-c", GUARD, "guard", stop.name.removeprefix("SIG"), str(process.pid)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     try:
         yield process
     finally:
+        guard.kill()
+        guard.communicate()
         try:
             process.send_signal(stop)
             process.wait()
