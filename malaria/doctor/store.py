@@ -17,7 +17,7 @@ from malaria.doctor.finding import Finding
 from malaria.tracking.address import limited, reason_of, shown_uri, sqlite_file, tracking_uri
 from malaria.tracking.clean_up import WAS_KILLED
 from malaria.tracking.index import RUNNING, all_runs
-from malaria.tracking.places import folder_before
+from malaria.tracking.places import folder_before, is_beside
 from malaria.tracking.process import has_ended
 from malaria.tracking.store import STAGE, about_deleted, connect, deleted_experiments
 
@@ -87,7 +87,8 @@ def _check_artifacts(
         folder = Path(local_file_uri_to_path(experiment.artifact_location))
         found = f"the artifacts of {experiment.name} are in {folder}"
         remedy = f"bring that folder back, or {REBUILD}"
-        if file and folder_before(root, experiment.name, experiment.artifact_location):
+        is_moved = folder_before(root, experiment.name, experiment.artifact_location)
+        if is_moved and file is not None and is_beside(file, root):
             remedy = "if the repository was copied or moved, `uv run malaria sync` corrects that"
         if not folder.is_dir():
             yield Finding("fail", f"{found}, which does not exist", remedy)

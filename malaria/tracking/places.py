@@ -39,6 +39,11 @@ def folder_before(root: Path, experiment: str, place: str) -> Path | None:
     return None if folder.resolve() == (root / FOLDER).resolve() else folder
 
 
+def is_beside(file: Path, root: Path) -> bool:
+    """Return whether a store is the repository's own, and moves with it."""
+    return file.parent.resolve() == root.resolve()
+
+
 def prepare(file: Path, root: Path) -> list[str]:
     """Make sure that a store's file can be written; correct the places of a moved one.
 
@@ -48,7 +53,7 @@ def prepare(file: Path, root: Path) -> list[str]:
     with closing(sqlite3.connect(file, timeout=MLFLOW_CALL_LIMIT_S)) as store:
         store.isolation_level = None
         store.execute("BEGIN IMMEDIATE")
-        told = _correct(store, root) if file.parent.resolve() == root.resolve() else []
+        told = _correct(store, root) if is_beside(file, root) else []
         store.execute("COMMIT")
     return told
 

@@ -4,21 +4,27 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import psutil
+import psycopg
 import pytest
 import requests
 from botocore.exceptions import ClientError
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
 from mlflow.server.auth.client import AuthServiceClient
 
 from benchmarks.checkout import change_params
 from malaria.pipeline.lock import read_entries
+from malaria.tracking.address import reason_of
 from malaria.tracking.server import HERE
+from malaria.tracking.store import open_store
 
 from .conftest import Checkout
 from .store import skipped, sync
@@ -243,3 +249,31 @@ def test_no_secret_is_stored_printed_or_shown(
     assert any(place.endswith("/models/model.keras") for place in places)
     assert b"POST /api/2.0/mlflow/runs" in places[str(team.folder / "logs/mlflow.before.log")]
     assert (team.folder / "storage/s3.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_table_that_somebody_holds_costs_a_stage_seconds(
+    team: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    password = SECRETS["TEAM_DATABASE_PASSWORD"]
+    address = f"{HERE}:{team.database}/mlflow"
+    with psycopg.connect(f"postgresql://mlflow@{address}", password=password) as holder:
+        monkeypatch.setenv(
+            "MLFLOW_TRACKING_URI", f"postgresql+psycopg://mlflow:{quote(password)}@{address}"
+        )
+        open_store(tmp_path, "held")
+        holder.execute("LOCK TABLE experiments IN ACCESS EXCLUSIVE MODE")
+        start = time.monotonic()
+        with pytest.raises(MlflowException, match="statement timeout") as told:
+            open_store(tmp_path, "held")
+        assert time.monotonic() - start < 10
+        assert not has_secret(reason_of(told.value).encode())
+
+
+def test_killed_it_leaves_no_server_behind_and_starts_again(team: Team) -> None:
+    children = psutil.Process(team.process.pid).children(recursive=True)
+    team.process.kill()
+    team.process.wait()
+    psutil.wait_procs(children, timeout=60)
+    assert not [child for child in children if child.is_running()]
+    team.start()
+    assert requests.get(f"{team.address}/health", timeout=60).ok
