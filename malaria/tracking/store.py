@@ -168,6 +168,11 @@ def _remedy(error: Exception) -> str:
         return "free some space"
     if "database is locked" in str(error):
         return "end the program that holds it"
+    if isinstance(error, sqlite3.Error):
+        return (
+            "see that you may write there and that its path has less than 500 characters, or name "
+            "another in MLFLOW_TRACKING_URI"
+        )
     return "start it, or name another in MLFLOW_TRACKING_URI"
 
 

@@ -81,6 +81,14 @@ def test_a_store_that_another_program_holds(repo: LockRepo) -> None:
     assert "database is locked); end the program that holds it" in said
 
 
+def test_a_path_that_is_too_long_for_sqlite(tmp_path: Path) -> None:
+    root = tmp_path.joinpath(*["x" * 200] * 4)
+    root.mkdir(parents=True)
+    said, seconds = refused(root)
+    assert seconds < LIMIT_S
+    assert "failed (unable to open database file); see that you may write there and that" in said
+
+
 def test_a_store_that_is_a_folder(repo: LockRepo) -> None:
     (repo.root / "mlflow.db").unlink()
     (repo.root / "mlflow.db").mkdir()
