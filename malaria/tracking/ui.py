@@ -61,7 +61,7 @@ def show(
     # For what the interface itself makes; experiments of stages have their own place.
     options = ("--artifacts-destination", str(folder / "mlartifacts"))
     # The address of a database can hold a password, which a command line would show.
-    env = os.environ | {"MLFLOW_BACKEND_STORE_URI": uri}
+    env = os.environ | {"MLFLOW_BACKEND_STORE_URI": uri, "MLFLOW_LOGGING_LEVEL": "ERROR"}
     failure = f"{shown_uri(root)} cannot be shown"
     with sigterm_as_ctrl_c(), tempfile.TemporaryFile("w+", errors="replace") as log:
         try:

@@ -36,6 +36,16 @@ def test_a_store_that_is_not_there_yet(tmp_path: Path, monkeypatch: pytest.Monke
         Said().ask(tmp_path)
 
 
+def test_a_store_that_cannot_be_opened(store: Path) -> None:
+    (store / "mlflow.db").write_text("no database\n" * 100)
+    with pytest.raises(MalariaError) as error:
+        Said().ask(store)
+    assert str(error.value) == (
+        f"sqlite:///{store}/mlflow.db cannot be shown: "
+        "(sqlite3.DatabaseError) file is not a database"
+    )
+
+
 def test_a_server_has_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://ada:secret@mlflow.example.org/")
     said = Said()
