@@ -11,6 +11,7 @@ from typing import Any
 from malaria.core.environment import check_backend
 from malaria.core.params import flatten
 from malaria.core.yaml_files import read_yaml
+from malaria.errors import MalariaError
 from malaria.paths import PARAMS
 from malaria.pipeline.git import commit_of, is_dirty
 from malaria.pipeline.identity import Parts, digest_of, parts_now

@@ -31,7 +31,7 @@ DIRECT = {
     "malaria/drawing.py": "into a draft",
     "malaria/gate/base_model.py": "into a temporary folder",
     "malaria/data/synthetic.py": "into the draft that stages/fetch.py gives",
-    "malaria/models/base/saved.py": "renames what is written beside it",
+    "malaria/models/base/saved.py": "into a draft",
     "malaria/pipeline/cache.py": "into a temporary folder",
     "malaria/registry/crops.py": "into a temporary folder",
     "malaria/registry/register.py": "into a temporary folder",

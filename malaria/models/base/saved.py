@@ -1,7 +1,6 @@
 """The saved model: a .keras file whose bytes depend only on the model."""
 
 import json
-import os
 import re
 import warnings
 import zipfile
@@ -11,6 +10,7 @@ from typing import Any
 
 import keras
 
+from malaria.core.files import replacing
 from malaria.errors import MalariaError
 
 LOGIT = "logit"  # the layer before the sigmoid, in every model
@@ -41,18 +41,13 @@ def save_model(model: keras.Model, path: Path) -> None:
     (`shared_object_id`); this replaces both. The file loads with keras.models.load_model, also of
     older releases: arguments that they do not know are left out if they have their default.
     """
-    draft = path.with_name(f"draft-{path.name}")
-    final = path.with_name(f"whole-{path.name}")
-    try:
+    with replacing(path) as final:
+        draft = final.with_name(f"keras-{path.name}")
         model.save(draft)
         with zipfile.ZipFile(draft) as source, zipfile.ZipFile(final, "w") as target:
             for name in sorted(source.namelist()):
                 content = _timeless(name, source.read(name))
                 target.writestr(zipfile.ZipInfo(name, ENTRY_DATE), content)
-        os.replace(final, path)
-    finally:  # a full disk gets its space back
-        for left in (draft, final):
-            left.unlink(missing_ok=True)
 
 
 def load_model(path: Path, size: int | None = None, shown: str = "") -> keras.Model:
