@@ -191,6 +191,7 @@ def test_revisions_can_be_compared(finished: Checkout, tmp_path: Path) -> None:
         assert title in page
 
 
+@pytest.mark.slow
 def test_the_run_cache_never_brings_back_images_of_another_size(
     finished: Checkout, tmp_path: Path
 ) -> None:
@@ -206,7 +207,12 @@ def test_the_run_cache_never_brings_back_images_of_another_size(
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
-        ("device: auto", "device: gpu", "train: train.device is 'gpu', but"),
+        pytest.param(
+            "device: auto",
+            "device: gpu",
+            "train: train.device is 'gpu', but",
+            marks=pytest.mark.slow,
+        ),
         (
             "epochs: 2",
             "epochs: 3\n  epoch: 2",

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
@@ -18,6 +19,7 @@ def train_runs(checkout: Checkout) -> list[Run]:
     return list(client.search_runs([experiment.experiment_id], wanted))
 
 
+@pytest.mark.slow
 def test_its_checkpoint_is_the_result_until_dvc_has_it(finished: Checkout, tmp_path: Path) -> None:
     checkout = finished.copy(tmp_path)
     params, kept = checkout.demo / "params.yaml", checkout.root / ".dvc/tmp/checkpoints"

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import pytest
 
+from malaria.errors import MalariaError
 from malaria.models.base.build import build
 from malaria.models.base.saved import ENTRY_DATE, LOGIT, NEW_DEFAULTS, logit_model, save_model
 from tests.conftest import REPO, random_images
@@ -110,7 +111,7 @@ def test_a_full_disk_leaves_the_model_before_and_nothing_else(
 
     (tmp_path / "model.keras").write_text("an older model")
     monkeypatch.setattr(zipfile.ZipFile, "writestr", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(MalariaError, match=r"No space left on device.*is as it was"):
         save_model(small_model(), tmp_path / "model.keras")
     assert [path.name for path in tmp_path.iterdir()] == ["model.keras"]
     assert (tmp_path / "model.keras").read_text() == "an older model"
