@@ -54,9 +54,11 @@ def test_a_server_ends_with_the_command_that_started_it(end: signal.Signals, kin
         env=os.environ | {"PYTHONPATH": str(REPO)},
         stderr=subprocess.DEVNULL,
         start_new_session=True,
+        # A shell's job in the background, as the tests may be one, starts with it ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     wait_until_it(True, port)
     command.send_signal(end)
-    command.wait()
+    command.wait(timeout=60)
     wait_until_it(False, port)
     assert find_port(HERE, [port]) == port
