@@ -32,7 +32,7 @@ IDENTITY = "malaria.identity"
 STAGE = "malaria.stage"
 EXPERIMENT_ROW = "experiment"  # the stage tag of a parent run
 UPLOAD_LIMIT_S = 60
-LOCK_LIMIT_S = 60
+LOCK_LIMIT_S = 180  # a dozen processes on a busy machine take their turns; a killed one leaves none
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 # A saved view of the UI, listed under "Views": a row an experiment, what it is judged by first. It
 # opens at #/experiments/<id>/runs?viewStateShareKey=rows.
