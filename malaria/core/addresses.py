@@ -10,7 +10,8 @@ REST = re.compile(r"""(?<=://)[^\s'"<>`]+""")
 # The value of a key that is a secret by its name, as in ?token=..., &X-Amz-Signature=...
 VALUE = re.compile(
     r"(?P<key>[?&;#](?:[\w.-]*[-_.])?"
-    r"(?:\w*(?:token|password|secret|key)|passwd|pass|pwd|signature|sig|credentials?|auth)=)"
+    r"(?:\w*(?:tokens?|passwords?|passphrase|secrets?|key(?:id)?|signature)|passwd|pass|pwd?|pw|sig"
+    r"|sas|jwt|code|bearer|credentials?|auth|authorization|session(?:id)?)(?:\[\])?=)"
     r"""(?P<value>[^&\s'"<>`]*[^&\s'"<>`.,;:)])""",
     re.IGNORECASE,
 )
@@ -32,7 +33,9 @@ def shown(text: str, *addresses: str) -> str:
 
 def has_secret(address: str) -> bool:
     """Return whether an address holds a user, a password or a token."""
-    return shown(address) != address
+    user = address.partition("@")[0] if "@" in address else ""
+    is_torn = ":" in re.sub("^[\\w+.-]+:/+", "", user)  # with a blank, one slash, or no scheme
+    return is_torn or shown(unquote(address)) != unquote(address)
 
 
 def _without_user(rest: "re.Match[str]") -> str:
@@ -42,19 +45,19 @@ def _without_user(rest: "re.Match[str]") -> str:
 def _end_of_user(rest: str) -> int:
     """Return where the host begins: after the last @, which a password may have, too.
 
-    An @ in a path counts only if what stands before the path is no host with a port.
+    An @ in a path counts only if what stands before the path is a host without a port: a password
+    may begin like a port and go on with a slash.
     """
-    host, _, port = re.split(r"[/?#]", rest, maxsplit=1)[0].partition(":")
-    is_host = "@" not in host + port and (not port or port.isdigit())
-    return 0 if is_host else rest.rfind("@") + 1
+    host = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    return 0 if "@" not in host and ":" not in host else rest.rfind("@") + 1
 
 
 def _parts(address: str) -> Iterator[str]:
     """Give the secrets of an address, whole and in the parts that it may be torn into."""
     found = [value["value"] for value in VALUE.finditer(address)]
-    for match in REST.finditer(address):
-        user, _, password = match[0][: _end_of_user(match[0])].removesuffix("@").partition(":")
-        found.append(password or (user if address.startswith("http") else ""))
+    rest = address.partition("://")[2]  # to its end, as a password may have a blank or a quote
+    user, _, password = rest[: _end_of_user(rest)].removesuffix("@").partition(":")
+    found.append(password or (user if address.startswith("http") else ""))
     for secret in found:
         for form in {secret, unquote(secret)}:
             yield from filter(None, [form, *SPLIT.split(form)])

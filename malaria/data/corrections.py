@@ -1,5 +1,6 @@
 """Labels that a person reviewed: what changes in training, and only there."""
 
+import csv
 from pathlib import Path
 
 import pandas as pd
@@ -39,8 +40,15 @@ def read_list(path: Path) -> pd.DataFrame:
     Raises MalariaError if it is not readable, or lacks one of COLUMNS.
     """
     try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            lines = csv.reader(file)
+            columns = len(next(lines, []))
+            # pandas would take the first column for names of the lines, and move the others.
+            wrong = next((lines.line_num for line in lines if line and len(line) != columns), 0)
+        if wrong:
+            raise ValueError(f"line {wrong} has not {columns} values; quote a value with a comma")
         table = pd.read_csv(path, dtype="string", keep_default_na=False)
-    except (OSError, ValueError) as error:  # which is also what pandas raises
+    except (OSError, ValueError, csv.Error) as error:  # ValueError: also what pandas raises
         reason = " ".join(str(error).split())
         raise MalariaError(
             f"{path} is not readable as CSV ({reason}); save it as UTF-8, with commas."

@@ -22,6 +22,7 @@ _STARTS = {
 MAX_TILE = 2048  # a side, px
 _EXIF = b"Exif\0\0"
 _PIXELS = b"\xda"
+MOST_SCANS = 100  # of a progressive JPEG, which has about ten
 _METADATA = {bytes([marker]) for marker in (*range(0xE1, 0xEE), 0xEF, 0xFE)}
 _NO_SEGMENT = {bytes([marker]) for marker in (0x00, 0x01, *range(0xD0, 0xDA))}
 # What turns a picture upright, by the value of its EXIF orientation.
@@ -128,4 +129,6 @@ def _without_metadata(content: bytes) -> tuple[bytes, bytes]:
         at = end
     if b"\xff\xd9" not in content[at:]:
         raise ValueError("it is cut off")
+    if content.count(b"\xff" + _PIXELS, at) > MOST_SCANS:  # each costs a pass over all pixels
+        raise ValueError(f"it has more than {MOST_SCANS} scans")
     return b"".join([*kept, content[at:]]), exif

@@ -66,6 +66,7 @@ def write_list(found: pd.DataFrame, path: Path) -> int:
     over; a cell that has some but is no longer doubtful keeps its line, after the others.
     Raises MalariaError for an older list that cannot be read.
     """
+    path = path.resolve()  # of a link, the list that it names
     path.parent.mkdir(exist_ok=True)
     if not path.exists():
         write_table(found, path)

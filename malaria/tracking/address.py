@@ -3,6 +3,7 @@
 import os
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from sqlalchemy import make_url
 
@@ -26,20 +27,30 @@ def tracking_uri(root: Path) -> str:
     if not given:
         return _sqlite_uri(root / "mlflow.db")
     if not given.startswith(("sqlite:", "sqlite+")):
+        try:
+            urlsplit(given)
+        except ValueError:
+            told = shown(given, given)
+            raise MalariaError(
+                f"{TRACKING_URI} is {told!r}, which is no address; correct it."
+            ) from None
         return given
     parts = SQLITE_FILE.fullmatch(given)
     database = make_url(given).database if parts else None
     if parts is None or not database or database.startswith((":", "file:")):
-        raise MalariaError(f"{TRACKING_URI} is {shown(given)!r}, which names no file; {EXAMPLE}.")
+        told = shown(given, given)
+        raise MalariaError(f"{TRACKING_URI} is {told!r}, which names no file; {EXAMPLE}.")
     return _sqlite_uri(root / database) + (parts["options"] or "")
 
 
 def shown_uri(root: Path) -> str:
     """Return the store's address without its secrets, as far as there is one."""
     try:
-        return shown(tracking_uri(root))
+        uri = tracking_uri(root)
+        return shown(uri, uri)
     except MalariaError:
-        return shown(os.environ.get(TRACKING_URI, "")) or f"{SQLITE}{root / 'mlflow.db'}"
+        given = os.environ.get(TRACKING_URI, "")
+        return shown(given, given) or f"{SQLITE}{root / 'mlflow.db'}"
 
 
 def reason_of(error: object) -> str:

@@ -210,7 +210,7 @@ def find_address(uri: str, experiment: str, identity: str) -> str | None:
     row = find_row(client, known.experiment_id, identity) if known else None
     if known is None or row is None:
         return None
-    place = shown(uri.rstrip("/"))
+    place = shown(uri.rstrip("/"), uri)
     return f"{place}/#/experiments/{known.experiment_id}/runs/{row}"
 
 

@@ -45,7 +45,7 @@ def show(
     uri = tracking_uri(root)
     if uri.startswith(("http://", "https://")):
         tell("MLFLOW_TRACKING_URI is a server with an interface of its own:")
-        print_line(shown(uri.rstrip("/")))
+        print_line(shown(uri.rstrip("/"), uri))
         return
     if not host.startswith(LOOPBACK):
         tell(f"whoever reaches {host} can read, change and delete runs; there is no password.")

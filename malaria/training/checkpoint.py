@@ -24,7 +24,17 @@ from malaria.errors import MalariaError
 
 STATE, COUNTS, FINISHED = "state", "arrays", "finished"
 # What the content of a file raises; an OSError is about the disk or the permission to read it.
-DAMAGED = (ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+DAMAGED = (
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    EOFError,
+    NotImplementedError,
+    RecursionError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 KEPT_DAYS = 30
 DAY_S = 86_400
 

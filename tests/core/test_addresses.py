@@ -16,6 +16,11 @@ PLANTED = "planted"
         ("postgresql://ada:pa/planted@h/db", "postgresql://h/db"),
         ("postgresql://ada:planted?pa#x@h/db", "postgresql://h/db"),
         ("https://planted@h/x", "https://h/x"),
+        ("http://ada:12/planted@h:1", "http://h:1"),
+        ("http://ada:12?planted@h", "http://h"),
+        ("https://h/x?code=planted", "https://h/x?code=***"),
+        ("https://h/x?tokens[]=planted", "https://h/x?tokens[]=***"),
+        ("https://h/x?AWSAccessKeyId=planted", "https://h/x?AWSAccessKeyId=***"),
         ("https://h/x?token=planted", "https://h/x?token=***"),
         ("https://h/x?a=1&password=planted&b=2", "https://h/x?a=1&password=***&b=2"),
         ("https://h/x?X-Amz-Signature=planted", "https://h/x?X-Amz-Signature=***"),
@@ -37,7 +42,7 @@ def test_an_address_is_shown_without_its_secrets(address: str, expected: str) ->
 @pytest.mark.parametrize(
     "address",
     [
-        "http://h:5000/x@2x.png?page=1",
+        "http://h/x@2x.png?page=1",
         "https://h/icon@2x.png",
         "sqlite:////srv/a@b/mlflow.db",
         "https://h/x?monkeys=1&authuser=0",
@@ -54,6 +59,8 @@ def test_what_is_no_secret_stays(address: str) -> None:
     ("address", "message", "expected"),
     [
         ("postgresql://u:planted@ss@h/db", "cannot resolve 'ss@h'", "cannot resolve '***@h'"),
+        ("postgresql://u:pl anted@h/db", "in postgresql://u:pl anted@h/db", "in postgresql://h/db"),
+        ("http://u:pl'anted@h/db", "no pl'anted here", "no *** here"),
         ("postgresql://u:pl%40nted@h/db", "no pl@nted here, passed", "no *** here, passed"),
         ("http://h/?token=planted%2F1", "url: /api?x=planted/1", "url: /api?x=***"),
         ("https://planted@h", "user planted", "user ***"),
@@ -62,3 +69,21 @@ def test_what_is_no_secret_stays(address: str) -> None:
 )
 def test_a_library_may_have_torn_it_apart(address: str, message: str, expected: str) -> None:
     assert shown(message, address) == expected
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://ada:pl anted@h/x.zip",
+        "https:/ada:planted@h/x.zip",
+        "ada:planted@h/x.zip",
+        "https://h/x.zip?%74oken=planted",
+        "https://h/x.zip?sas=planted",
+    ],
+)
+def test_an_address_that_is_no_whole_one_may_hold_a_secret(address: str) -> None:
+    assert has_secret(address)
+
+
+def test_a_path_holds_none() -> None:
+    assert not has_secret("data/a@b/cells.zip")

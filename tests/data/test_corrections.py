@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from malaria.core.files import MIRROR, sha256_of
-from malaria.data.corrections import correct, find_corrections, read_corrections
+from malaria.data.corrections import correct, find_corrections, read_corrections, read_list
 from malaria.errors import MalariaError
 
 CELLS = pd.DataFrame(
@@ -63,6 +63,18 @@ def test_a_file_that_is_not_such_a_list_is_refused(tmp_path: Path) -> None:
         (tmp_path / "l.csv").write_bytes(content)
         with pytest.raises(MalariaError, match="not readable as CSV"):
             read_corrections(tmp_path / "l.csv", CELLS)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_value_with_a_comma_moves_no_column(tmp_path: Path, number: int) -> None:
+    lines = ["rank,cell_id,label,verdict,note", "1,a,1,flip,", "2,b,0,drop,", "3,c,0,keep,"]
+    lines[number] += "no, I think"
+    (tmp_path / "list.csv").write_text("\n".join(lines) + "\n")
+    with pytest.raises(MalariaError, match=f"line {number + 1} has not 5 values; quote a value"):
+        read_list(tmp_path / "list.csv")
+    lines[number] = lines[number].replace("no, I think", '"no, I think"')
+    (tmp_path / "list.csv").write_text("\n".join(lines) + "\n")
+    assert list(read_list(tmp_path / "list.csv")["verdict"]) == ["flip", "drop", "keep"]
 
 
 def test_the_list_is_found_by_its_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

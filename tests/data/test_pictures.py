@@ -114,6 +114,14 @@ def test_metadata_of_a_jpeg_change_no_pixel() -> None:
         assert np.array_equal(decode(content, "a"), decode(plain, "a"))
 
 
+def test_a_jpeg_of_many_scans_is_not_decoded() -> None:
+    content = saved(Image.fromarray(SMOOTH), "JPEG", progressive=True)
+    assert decode(content, "a").shape == SMOOTH.shape
+    scan = content[content.rindex(b"\xff\xda") : -2]
+    with pytest.raises(MalariaError, match="it has more than 100 scans"):
+        decode(content[:-2] + 100 * scan + content[-2:], "a")
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

@@ -86,6 +86,14 @@ def test_what_a_person_wrote_is_carried_over(tmp_path: Path) -> None:
     assert path.read_text().splitlines()[1:] == edited
 
 
+def test_a_list_behind_a_link_is_the_one_that_is_written(tmp_path: Path) -> None:
+    write_list(doubtful(predictions()), tmp_path / "shared.csv")
+    (tmp_path / "cv.csv").symlink_to("shared.csv")
+    write_list(doubtful(predictions())[:1], tmp_path / "cv.csv")
+    assert (tmp_path / "cv.csv").is_symlink()
+    assert len((tmp_path / "shared.csv").read_text().splitlines()) == 2
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

@@ -89,3 +89,10 @@ def test_a_library_that_tears_the_address_apart_shows_no_secret(
     monkeypatch.setenv(TRACKING_URI, "postgresql://u:pa@ss@h/db?token=planted")
     assert shown_uri(Path("/repo")) == "postgresql://h/db?token=***"
     assert reason_of("no host 'ss@h'\nfor planted") == "no host '***@h' for ***"
+
+
+def test_what_is_no_address_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(TRACKING_URI, "http://ada:planted@[")
+    with pytest.raises(MalariaError, match="which is no address; correct it") as told:
+        tracking_uri(Path())
+    assert "planted" not in str(told.value)

@@ -65,7 +65,9 @@ def test_the_order_of_more_than_ten_arrays_is_kept(folder: Path) -> None:
     assert [int(array) for array in read.arrays["model"]] == list(range(25))
 
 
-@pytest.mark.parametrize("damage", ["cut", "a byte", "empty", "no zip", "no state"])
+@pytest.mark.parametrize(
+    "damage", ["cut", "a byte", "empty", "no zip", "no state", "state 3", "state [1]", "one array"]
+)
 def test_a_damaged_one_is_reported_and_deleted(
     folder: Path, capsys: pytest.CaptureFixture[str], damage: str
 ) -> None:
@@ -78,6 +80,11 @@ def test_a_damaged_one_is_reported_and_deleted(
         path.write_bytes(content[:place] + b"\xff" + content[place + 1 :])
     elif damage == "no state":
         np.savez(path, other=np.zeros(1))
+    elif damage.startswith("state "):
+        np.savez(path, state=damage.removeprefix("state "))
+    elif damage == "one array":
+        with path.open("wb") as file:
+            np.save(file, np.zeros(1))
     else:
         path.write_bytes(b"" if damage == "empty" else b"no zip at all")
     if damage != "a byte":

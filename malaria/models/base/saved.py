@@ -15,6 +15,7 @@ from malaria.errors import MalariaError
 
 LOGIT = "logit"  # the layer before the sigmoid, in every model
 CONFIG = "config.json"
+MOST_CONFIG_BYTES = 10_000_000  # ResNet50's has 100 kB
 # What a model is made of, and the layers among it that hold code.
 PARTS = (
     "activations|constraints|initializers|layers|regularizers|src[.]models[.]\\w+|src[.]ops[.]\\w+"
@@ -129,6 +130,8 @@ def _nodes(value: Any) -> Iterator[dict[str, Any]]:
 def _refuse_code(path: Path) -> None:
     """Raise ValueError if a file names anything but Keras' own layers, or one that holds code."""
     with zipfile.ZipFile(path) as archive:
+        if archive.getinfo(CONFIG).file_size > MOST_CONFIG_BYTES:
+            raise ValueError(f"its {CONFIG} has more than {MOST_CONFIG_BYTES} bytes")
         config = json.loads(archive.read(CONFIG))
     for node in _nodes(config):
         kind, module = node.get("class_name"), node.get("module")
