@@ -36,13 +36,13 @@ def small_model() -> keras.Model:
     return keras.Model(image, probability, name="basic_cnn")
 
 
-def shared_ids(path: Path) -> list[int]:
-    """Return every shared_object_id of a saved model's configuration."""
-    found: list[int] = []
+def nodes_of(path: Path) -> list[dict[str, Any]]:
+    """Return every mapping in a saved model's configuration."""
+    found: list[dict[str, Any]] = []
 
     def collect(node: Any) -> None:
         if isinstance(node, dict):
-            found.extend(value for key, value in node.items() if key == "shared_object_id")
+            found.append(node)
             node = list(node.values())
         if isinstance(node, list):
             for item in node:
@@ -51,6 +51,12 @@ def shared_ids(path: Path) -> list[int]:
     with zipfile.ZipFile(path) as archive:
         collect(json.loads(archive.read("config.json")))
     return found
+
+
+def shared_ids(path: Path) -> list[int]:
+    """Return every shared_object_id of a saved model's configuration."""
+    name = "shared_object_id"
+    return [node[name] for node in nodes_of(path) if name in node]
 
 
 @pytest.mark.usefixtures("bfloat16")
@@ -128,19 +134,7 @@ def test_the_logit_model_shares_its_weights_with_the_model() -> None:
 
 def keys_of(path: Path) -> set[str]:
     """Return all keys of a saved model's configuration."""
-    found: set[str] = set()
-
-    def collect(node: Any) -> None:
-        if isinstance(node, dict):
-            found.update(node)
-            node = list(node.values())
-        if isinstance(node, list):
-            for item in node:
-                collect(item)
-
-    with zipfile.ZipFile(path) as archive:
-        collect(json.loads(archive.read("config.json")))
-    return found
+    return {key for node in nodes_of(path) for key in node}
 
 
 def test_older_releases_of_keras_are_not_told_of_what_is_not_set(tmp_path: Path) -> None:
