@@ -24,8 +24,8 @@ from benchmarks.gate_runs import EQUAL, RUNS
 from benchmarks.report import publish, table
 from malaria.core.params import load
 from malaria.evaluation.metrics import compute_metrics
-from malaria.gate.paired import PAIRED, PairedDifference, paired_differences
-from malaria.gate.params import GateParams
+from malaria.gate.paired import PairedDifference, paired_differences
+from malaria.gate.params import CAN_BE_GATED, GateParams
 from malaria.gate.verdict import Verdict, holm, judge_metric, overall
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -90,7 +90,7 @@ def pairs_table(alike: Sequence[pd.DataFrame], params: GateParams) -> str:
             f"{np.std([one[metric].difference for one in measured]):.4f}",
             f"{np.mean([one[metric].error for one in measured]):.4f}",
         ]
-        for metric in PAIRED
+        for metric in CAN_BE_GATED
     ]
     shares = ", ".join(
         f"{verdict.upper()} {share}"
@@ -113,13 +113,15 @@ def runs_table(
     replicates: int,
 ) -> str:
     """Return how often real runs pass and fail against the equal ones, on patients drawn anew."""
-    means = {metric: np.mean([_values(run)[metric] for run in alike.values()]) for metric in PAIRED}
+    means = {
+        metric: np.mean([_values(run)[metric] for run in alike.values()]) for metric in CAN_BE_GATED
+    }
     rows: list[list[object]] = []
     for name in [EQUAL, *sorted(set(runs) - set(alike))]:
         heads = list(alike) if name == EQUAL else [name]
         losses = [
             np.mean([means[metric] - _values(runs[head])[metric] for head in heads])
-            for metric in PAIRED
+            for metric in CAN_BE_GATED
         ]
         row: list[object] = [name, *(f"{round(100 * loss, 1) + 0:.1f}" for loss in losses)]
         for number in numbers:
@@ -133,7 +135,7 @@ def runs_table(
             row += _shares(measured, params)[:2]
         rows.append(row)
         print(row, file=sys.stderr, flush=True)
-    header = ["run", *(f"{metric}, points lost" for metric in PAIRED)]
+    header = ["run", *(f"{metric}, points lost" for metric in CAN_BE_GATED)]
     header += [f"{number}: {verdict}" for number in numbers for verdict in ("PASS", "FAIL")]
     return (
         f"The same and the spoilt runs against an equal one, on that many patients drawn from the "
@@ -152,7 +154,7 @@ def retrained(
         scale = [population.disagreements[label].run for label in (1, 0)]
         shifts = [tuple(rng.normal(scale=scale)) for _ in range(2)]
         base, head = (population.truth(shift) for shift in shifts)
-        truth = {metric: head[metric] - base[metric] for metric in PAIRED}
+        truth = {metric: head[metric] - base[metric] for metric in CAN_BE_GATED}
         found.append((_measure(population.draw(patients, shifts, rng), replicates, number), truth))
     return found
 
@@ -187,10 +189,13 @@ def margins_for(measured: Sequence[Measured], params: GateParams) -> dict[str, f
     """
     # Where nothing can be said, no margin is enough.
     bounds = pd.DataFrame(
-        [{metric: one[metric].at_least(params.level) for metric in PAIRED} for one in measured]
+        [
+            {metric: one[metric].at_least(params.level) for metric in CAN_BE_GATED}
+            for one in measured
+        ]
     ).fillna(-1.0)
     losses = pd.DataFrame(
-        [holm({metric: one[metric].p_loss() for metric in PAIRED}) for one in measured]
+        [holm({metric: one[metric].p_loss() for metric in CAN_BE_GATED}) for one in measured]
     )
     for quantile in np.linspace(PASSED, 1, 101):
         margins = (-bounds).quantile(quantile, interpolation="higher").clip(1e-6, 0.999)
@@ -217,7 +222,7 @@ def bounds_table(
     rows = []
     for patients, found in equal.items():
         needed = margins_for([measured for measured, _ in found], params)
-        for metric in PAIRED:
+        for metric in CAN_BE_GATED:
             known = [(one[metric], truth[metric]) for one, truth in found if not one[metric].reason]
             held = np.mean([one.at_least(params.level) <= truth for one, truth in known])
             margin = np.ceil(needed[metric] / STEP) * STEP
@@ -242,7 +247,7 @@ def power_table(
     rows = []
     for patients, found in equal.items():
         rows.append([patients, "none", *_shares([measured for measured, _ in found], params)])
-        for metric, loss in itertools.product(PAIRED, LOSSES):
+        for metric, loss in itertools.product(CAN_BE_GATED, LOSSES):
             shift = population.shift_for(metric, loss)
             measured = worse(population, patients, shift, simulations, replicates)
             rows.append([patients, f"{metric} {100 * loss:g}", *_shares(measured, params)])

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from malaria.evaluation.metrics import cross_entropies, equal_mass_bins
+from malaria.evaluation.measures import METRICS, Sums, cross_entropies, equal_mass_bins
 from malaria.prediction.table import arrays_of
 
 CHUNK = 100  # resamples at once; each has a row of weights by cell
@@ -77,48 +77,16 @@ class Resampled:
 
     def metrics(self, weights: np.ndarray) -> dict[str, np.ndarray]:
         """Return each metric (R,) for weights (R, units); NaN where it is not defined."""
-        sums = dict(zip(self._names, (weights @ self._sums).T, strict=True))
-        tp, fn, fp, tn = (sums[name] for name in ("tp", "fn", "fp", "tn"))
-        total = tp + fn + fp + tn
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return {
-                "accuracy": (tp + tn) / total,
-                "sensitivity": tp / (tp + fn),
-                "specificity": tn / (tn + fp),
-                "precision": tp / (tp + fp),
-                "f1": 2 * tp / (2 * tp + fp + fn),
-                "mcc": _mcc(tp, fn, fp, tn),
-                **self._rank_metrics(weights),
-                "log_loss": sums["loss"] / total,
-                "brier": sums["square"] / total,
-                "ece": np.abs(weights @ self._gaps).sum(axis=1) / total,
-            }
-
-    def _rank_metrics(self, weights: np.ndarray) -> dict[str, np.ndarray]:
-        """Return areas under ROC and precision-recall curve; equal logits share a threshold.
-
-        The second is the average precision: precision at each threshold, weighted by the
-        sensitivity that it adds (as in scikit-learn).
-        """
         by_cell = weights[:, self._unit]
-        positive, negative = (
+        parasitized, uninfected = (
             np.add.reduceat(by_cell * share, self._first_of_tie, axis=1)
             for share in (self._is_positive, 1 - self._is_positive)
         )
-        tp, fp = positive.cumsum(axis=1), negative.cumsum(axis=1)
-        positives, negatives = tp[:, -1], fp[:, -1]
-        # A positive cell wins against each negative after it, and half against its equals.
-        wins = (positive * (negatives[:, None] - fp + negative / 2)).sum(axis=1)
-        called = tp + fp
-        precision = np.divide(tp, called, out=np.zeros_like(tp), where=called > 0)
-        return {
-            "roc_auc": wins / (positives * negatives),
-            "pr_auc": (positive * precision).sum(axis=1) / positives,
-        }
-
-
-def _mcc(tp: np.ndarray, fn: np.ndarray, fp: np.ndarray, tn: np.ndarray) -> np.ndarray:
-    """Return Matthews' correlation; 0 if all are called one class, as in scikit-learn."""
-    product = (tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
-    covariance = tp * tn - fp * fn
-    return np.divide(covariance, np.sqrt(product), out=np.zeros_like(tp), where=product > 0)
+        sums = Sums(
+            **dict(zip(self._names, (weights @ self._sums).T, strict=True)),
+            gaps=weights @ self._gaps,
+            parasitized=parasitized,
+            uninfected=uninfected,
+        )
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return {name: metric.of(sums) for name, metric in METRICS.items()}

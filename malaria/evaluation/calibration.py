@@ -5,7 +5,7 @@ import pandas as pd
 from scipy.optimize import minimize_scalar
 
 from malaria.evaluation.intervals import metric_intervals
-from malaria.evaluation.metrics import cross_entropies
+from malaria.evaluation.measures import cross_entropies
 from malaria.prediction.table import with_probabilities
 
 CALIBRATION_METRICS = ("brier", "log_loss", "ece")

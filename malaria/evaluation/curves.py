@@ -6,7 +6,7 @@ from sklearn import metrics as sk
 
 from malaria.core.table import LABELS
 from malaria.evaluation.calibration import scaled
-from malaria.evaluation.metrics import equal_mass_bins
+from malaria.evaluation.measures import equal_mass_bins
 from malaria.prediction.table import DIGITS, arrays_of
 
 CURVE_POINTS = 300

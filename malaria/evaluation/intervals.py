@@ -10,35 +10,17 @@ Fisher's z, logarithm), with Kish's effective number of patients less one as deg
 plain percentile interval misses the truth too often (measured in benchmarks/coverage.py).
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from scipy import stats
-from scipy.special import expit, logit
 
 from malaria.evaluation.bootstrap import Resampled, Units, cells_of, draw_weights, patients_of
+from malaria.evaluation.measures import METRICS
 
 LEVEL = 0.95
 MOST_UNDEFINED = 0.05  # of the resamples
-# Classes whose patients a metric rests on, one by one; a metric not listed rests on all cells.
-RESTS_ON = {"sensitivity": (1,), "specificity": (0,), "roc_auc": (0, 1)}
-
-
-@dataclass(frozen=True)
-class Scale:
-    """A scale without bounds: the function, its derivative, and its inverse."""
-
-    to: Callable[[float], float]
-    slope: Callable[[float], float]
-    back: Callable[[float], float]
-
-
-LOGIT = Scale(logit, lambda value: 1 / (value * (1 - value)), expit)
-FISHER_Z = Scale(np.arctanh, lambda value: 1 / (1 - value**2), np.tanh)
-LOGARITHM = Scale(np.log, lambda value: 1 / value, np.exp)
-SCALES = {"mcc": FISHER_Z, "log_loss": LOGARITHM}  # LOGIT for a metric not listed
 
 
 @dataclass(frozen=True)
@@ -102,7 +84,7 @@ def t_interval(name: str, estimate: float, error: float, units: float) -> Interv
     if units < 2:
         reason = f"rests on {units:.1f} patients, effectively; two are needed"
         return Interval(estimate, reason=reason)
-    scale = SCALES.get(name, LOGIT)
+    scale = METRICS[name].scale
     with np.errstate(divide="ignore"):
         middle = scale.to(estimate)
     if error == 0 or not np.isfinite(middle):
@@ -140,9 +122,10 @@ def _intervals(
 
 def effective_number(name: str, label: np.ndarray, units: Units) -> float:
     """Return the effective number of the units that a metric rests on."""
-    if name not in RESTS_ON:
+    rests_on = METRICS[name].rests_on
+    if not rests_on:
         return effective_units(np.bincount(units.of_cell, minlength=units.count))
     return min(
         effective_units(np.bincount(units.of_cell, label == value, units.count))
-        for value in RESTS_ON[name]
+        for value in rests_on
     )

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,12 @@ from sklearn import metrics as sk
 
 from malaria.core.files import write_file
 from malaria.errors import MalariaError
-from malaria.prediction.table import DIGITS, arrays_of
+from malaria.evaluation.bootstrap import Resampled, cells_of
+from malaria.evaluation.measures import METRICS
+from malaria.prediction.table import DIGITS
 
-CALIBRATION_BINS = 10
 CHOSEN_ON = "val"  # the split whose cells choose the threshold
 Metrics = dict[str, float | int]
-# Classes a metric needs; a metric not listed needs both.
-NEEDS: dict[str, set[int]] = {"sensitivity": {1}, "specificity": {0}}
-NEEDS |= {name: set() for name in ("accuracy", "log_loss", "brier", "ece")}
-BOTH = {0, 1}
 
 
 def choose_threshold(label: np.ndarray, probability: np.ndarray, rule: str) -> float:
@@ -44,34 +41,9 @@ def choose_threshold(label: np.ndarray, probability: np.ndarray, rule: str) -> f
     return round(float(candidates[best[np.abs(candidates[best] - 0.5).argmin()]]), DIGITS)
 
 
-def cross_entropies(label: np.ndarray, logit: np.ndarray) -> np.ndarray:
-    """Return each cell's negative log-likelihood (N,) in nats, exact for large logits too."""
-    return np.logaddexp(0, logit * (1 - 2 * label))
-
-
-def equal_mass_bins(probability: np.ndarray) -> list[np.ndarray]:
-    """Return the rows of each bin of probabilities, lowest first; bins end at the deciles.
-
-    So bins have equal numbers of cells, except that equal probabilities share a bin; no bin is
-    empty.
-    """
-    inner = np.quantile(probability, np.arange(1, CALIBRATION_BINS) / CALIBRATION_BINS)
-    number = np.searchsorted(np.unique(inner), probability)
-    return [np.flatnonzero(number == found) for found in np.unique(number)]
-
-
-def expected_calibration_error(label: np.ndarray, probability: np.ndarray) -> float:
-    """Return the mean gap between predicted probability and observed share, in equal-mass bins.
-
-    Nixon et al. 2019, Measuring Calibration in Deep Learning (adaptive binning).
-    """
-    bins = equal_mass_bins(probability)
-    return float(sum(abs((probability - label)[rows].sum()) for rows in bins) / len(label))
-
-
-def missing_classes(metric: str, label: np.ndarray) -> set[int]:
+def missing_classes(metric: str, label: np.ndarray) -> frozenset[int]:
     """Return the classes that a metric needs but no cell has."""
-    return NEEDS.get(metric, BOTH) - set(label.tolist())
+    return METRICS[metric].needs - set(label.tolist())
 
 
 def compute_metrics(predictions: pd.DataFrame, threshold: float) -> Metrics:
@@ -81,28 +53,16 @@ def compute_metrics(predictions: pd.DataFrame, threshold: float) -> Metrics:
     loss come from the logits, because a probability near 0 or 1 is written as 0 or 1. A metric
     that lacks a class it needs is NaN.
     """
-    label, logit, probability = arrays_of(predictions)
-    called = (probability >= threshold).astype(int)
-    measures: dict[str, Callable[[], float]] = {
-        "accuracy": lambda: sk.accuracy_score(label, called),
-        "sensitivity": lambda: sk.recall_score(label, called),
-        "specificity": lambda: sk.recall_score(label, called, pos_label=0),
-        "precision": lambda: sk.precision_score(label, called, zero_division=0),
-        "f1": lambda: sk.f1_score(label, called),
-        "mcc": lambda: sk.matthews_corrcoef(label, called),
-        "roc_auc": lambda: sk.roc_auc_score(label, logit),
-        "pr_auc": lambda: sk.average_precision_score(label, logit),
-        "log_loss": lambda: cross_entropies(label, logit).mean(),
-        "brier": lambda: sk.brier_score_loss(label, probability),
-        "ece": lambda: expected_calibration_error(label, probability),
-    }
+    label = predictions["label"].to_numpy()
+    once = np.ones((1, len(predictions)))
+    found = Resampled(predictions, threshold, cells_of(predictions)).metrics(once)
     return {
         "n_cells": len(predictions),
         "n_patients": predictions["patient"].nunique(),
         "threshold": threshold,
         **{
-            name: math.nan if missing_classes(name, label) else round(float(measure()), DIGITS)
-            for name, measure in measures.items()
+            name: math.nan if missing_classes(name, label) else round(float(value), DIGITS)
+            for name, (value,) in found.items()
         },
     }
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import logit
 
-from malaria.evaluation.metrics import cross_entropies
+from malaria.evaluation.measures import cross_entropies
 from malaria.exploration.cells import spread
 from malaria.prediction.table import DIGITS
 

@@ -16,9 +16,8 @@ import pandas as pd
 from scipy import stats
 
 from malaria.evaluation.bootstrap import Units, draw_weights, patients_of
-from malaria.evaluation.intervals import MOST_UNDEFINED, RESTS_ON, effective_number
-
-PAIRED = tuple(RESTS_ON)  # metrics that are sums over patients, or over pairs of them
+from malaria.evaluation.intervals import MOST_UNDEFINED, effective_number
+from malaria.gate.params import CAN_BE_GATED
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ def paired_differences(
     thresholds: tuple[float, float],
     replicates: int,
     seed: int,
-    metrics: Sequence[str] = PAIRED,
+    metrics: Sequence[str] = CAN_BE_GATED,
 ) -> dict[str, PairedDifference]:
     """Return the difference of each metric between two models, each at its own threshold.
 

@@ -6,6 +6,7 @@ from pydantic import Field, StringConstraints, field_validator
 
 from malaria.core.params import OR_NONE, Section
 
+# They are sums over patients, or over pairs of them, so paired.py has a fast form of each.
 CAN_BE_GATED = ("sensitivity", "specificity", "roc_auc")
 
 

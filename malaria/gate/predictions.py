@@ -16,7 +16,7 @@ from scipy.special import expit
 from malaria.core.table import SPLITS
 from malaria.errors import MalariaError
 from malaria.evaluation.metrics import compute_metrics
-from malaria.gate.paired import PAIRED
+from malaria.gate.params import CAN_BE_GATED
 from malaria.paths import METRICS, PREDICTIONS
 from malaria.pipeline.git import commits_of, find_blob, run_git
 from malaria.pipeline.stages import place
@@ -160,7 +160,7 @@ def _read_threshold(content: bytes, cells: pd.DataFrame) -> float:
     if type(threshold) not in (int, float) or not math.isfinite(threshold):
         raise ValueError(f"{METRICS} has the threshold {threshold!r}, which is not a number")
     given = compute_metrics(cells, threshold)
-    for name in (*PAIRED, *COUNTS):
+    for name in (*CAN_BE_GATED, *COUNTS):
         value, written = given[name], metrics.get(name)
         if isinstance(written, int | float) and abs(written - value) > SAME:
             raise ValueError(

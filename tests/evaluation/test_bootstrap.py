@@ -5,8 +5,11 @@ import pandas as pd
 import pytest
 
 from malaria.evaluation.bootstrap import CHUNK, Resampled, cells_of, draw_weights, patients_of
-from malaria.evaluation.metrics import compute_metrics, equal_mass_bins
+from malaria.evaluation.intervals import interval_table
+from malaria.evaluation.measures import METRICS, Metric, equal_mass_bins
+from malaria.evaluation.metrics import compute_metrics
 from malaria.prediction.table import with_probabilities
+from tests.evaluation.examples import by_scikit_learn
 
 THRESHOLD = 0.4
 
@@ -37,13 +40,27 @@ def test_each_resample_has_the_metrics_of_its_cells(make: type) -> None:
     found = Resampled(cells, THRESHOLD, units).metrics(weights)
     for number, row in enumerate(weights):
         times = row[units.of_cell].astype(int)
-        expected = compute_metrics(cells.loc[cells.index.repeat(times)], THRESHOLD)
+        expected = by_scikit_learn(cells.loc[cells.index.repeat(times)], THRESHOLD)
         # The bins of the calibration error stay those of the split.
         gap = times * (cells["probability"] - cells["label"]).to_numpy()
         bins = equal_mass_bins(cells["probability"].to_numpy())
         expected["ece"] = sum(abs(gap[rows].sum()) for rows in bins) / times.sum()
         for name, values in found.items():
-            assert values[number] == pytest.approx(expected[name], abs=1e-6), name
+            if name in expected:
+                assert values[number] == pytest.approx(expected[name], abs=1e-9), name
+
+
+def test_a_metric_that_scikit_learn_lacks_needs_only_its_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    npv = Metric(lambda sums: sums.tn / (sums.tn + sums.fn))
+    monkeypatch.setitem(METRICS, "npv", npv)
+    cells = predictions()
+    is_called = cells["probability"] >= THRESHOLD
+    expected = (cells["label"][~is_called] == 0).mean()
+    assert compute_metrics(cells, THRESHOLD)["npv"] == pytest.approx(expected, abs=1e-6)
+    found = interval_table(cells, THRESHOLD, 300, seed=1).set_index("metric").loc["npv"]
+    assert found["low"] < expected < found["high"]
 
 
 def test_all_cells_once_are_the_split_itself() -> None:

@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import expit
-from sklearn import metrics as sk
 
 from malaria.evaluation.calibration import HIGHEST, LOWEST, calibration_table, fit_temperature
-from malaria.evaluation.metrics import cross_entropies, expected_calibration_error
+from malaria.evaluation.measures import cross_entropies
 from malaria.prediction.table import arrays_of, with_probabilities
+from tests.evaluation.examples import by_scikit_learn, calibration_error
 
 
 def cells(count: int, overconfident: float, seed: int = 0) -> pd.DataFrame:
@@ -27,12 +27,12 @@ def test_the_error_is_the_mean_gap_of_bins_with_equal_numbers_of_cells() -> None
     label = np.array([0, 1] * 10)
     expected = np.abs(np.unique(probability) - 0.5).mean()
     for order in (np.arange(20), np.random.default_rng(0).permutation(20)):
-        found = expected_calibration_error(label[order], probability[order])
+        found = calibration_error(label[order], probability[order])
         assert found == pytest.approx(expected)
 
 
 def test_few_cells_have_as_few_bins() -> None:
-    assert expected_calibration_error(np.array([1, 0]), np.array([0.9, 0.4])) == pytest.approx(0.25)
+    assert calibration_error(np.array([1, 0]), np.array([0.9, 0.4])) == pytest.approx(0.25)
 
 
 @pytest.mark.parametrize("overconfident", [0.5, 1, 3])
@@ -61,14 +61,11 @@ def test_the_table_agrees_with_scikit_learn_before_and_after() -> None:
     assert len(rows) == len(rows.index.unique()) == 12
     for split, predictions in splits.items():
         for name, divisor in (("as trained", 1), ("scaled", 3)):
-            label, probability = predictions["label"], expit(predictions["logit"] / divisor)
+            after = with_probabilities(predictions.assign(logit=predictions["logit"] / divisor))
             found = rows.loc[split, name]
             assert set(found["temperature"]) == {divisor}
-            expected = {
-                "brier": sk.brier_score_loss(label, probability),
-                "log_loss": sk.log_loss(label, probability),
-                "ece": expected_calibration_error(label.to_numpy(), probability.to_numpy()),
-            }
+            expected = by_scikit_learn(after, 0.5)
+            expected = {metric: expected[metric] for metric in ("brier", "log_loss", "ece")}
             assert found["estimate"].to_dict() == pytest.approx(expected)
             assert found["estimate"].between(found["low"], found["high"], inclusive="neither").all()
         for metric in ("log_loss", "ece"):

@@ -9,7 +9,7 @@ from malaria.core.yaml_files import dump_yaml
 from malaria.errors import MalariaError
 from malaria.gate.folder import gate_folder
 from malaria.gate.judgement import Judgement, Outcome
-from malaria.gate.paired import PAIRED
+from malaria.gate.params import CAN_BE_GATED
 from malaria.paths import METRICS, PARAMS, PREDICTIONS
 from malaria.pipeline.git import REFERENCE
 from tests.gate.test_judge import REASON, RULES, cells, files
@@ -17,7 +17,7 @@ from tests.git_repo import git
 
 LOOSE = RULES | {"metrics": {"sensitivity": {"margin": 0.9, "floor": "none"}}}
 OLD_RULES = RULES | {  # before params.yaml had words for null
-    "metrics": {metric: {"margin": 0.05, "floor": None} for metric in PAIRED},
+    "metrics": {metric: {"margin": 0.05, "floor": None} for metric in CAN_BE_GATED},
     "baseline_reset": None,
 }
 

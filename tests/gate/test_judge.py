@@ -13,15 +13,14 @@ from malaria.errors import MalariaError
 from malaria.evaluation.metrics import compute_metrics
 from malaria.gate.judge import judge
 from malaria.gate.judgement import Comparison, Judgement, Outcome, Overlap
-from malaria.gate.paired import PAIRED
-from malaria.gate.params import BaselineReset, GateParams, MetricRule
+from malaria.gate.params import CAN_BE_GATED, BaselineReset, GateParams, MetricRule
 from malaria.gate.predictions import Evaluated, Files, read_evaluated
 from malaria.prediction.table import PREDICTION_COLUMNS
 
 BASE, OTHER = "a" * 40, "b" * 40
 REASON = "the test split has grown by two hospitals"
 RULES: dict[str, Any] = {  # as params.yaml has them
-    "metrics": {metric: {"margin": 0.05, "floor": "none"} for metric in PAIRED},
+    "metrics": {metric: {"margin": 0.05, "floor": "none"} for metric in CAN_BE_GATED},
     "level": 0.95,
     "replicates": 1000,
     "seed": 1,
@@ -174,7 +173,7 @@ def test_the_same_model_passes_and_one_that_lost_much_fails() -> None:
 
 @pytest.mark.parametrize(("meaning", "code"), [("neutral", 0), ("fail", 1)])
 def test_too_little_data_means_what_the_params_say(meaning: str, code: int) -> None:
-    strict = dict.fromkeys(PAIRED, MetricRule(margin=0.001, floor=1e-9))
+    strict = dict.fromkeys(CAN_BE_GATED, MetricRule(margin=0.001, floor=1e-9))
     params = PARAMS.model_copy(update={"metrics": strict, "inconclusive": meaning})
     found = judged(cells(noise=0.3, seed=2), cells(noise=0.3, seed=3), params)
     assert (found.outcome, found.exit_code) == (Outcome.INCONCLUSIVE, code)

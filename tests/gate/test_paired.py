@@ -10,7 +10,8 @@ from sklearn.metrics import roc_auc_score
 
 from malaria.evaluation.bootstrap import draw_weights, patients_of
 from malaria.evaluation.metrics import compute_metrics
-from malaria.gate.paired import PAIRED, PairedDifference, paired_differences, wins_by_patients
+from malaria.gate.paired import PairedDifference, paired_differences, wins_by_patients
+from malaria.gate.params import CAN_BE_GATED
 from tests.evaluation.test_bootstrap import THRESHOLD, predictions
 
 OTHER_THRESHOLD = 0.6
@@ -51,7 +52,7 @@ def test_each_resample_is_that_of_its_repeated_cells() -> None:
         - pd.Series(compute_metrics(base.loc[rows], THRESHOLD))
         for rows in repeated
     ]
-    for name in PAIRED:
+    for name in CAN_BE_GATED:
         error = np.std([difference[name] for difference in differences], ddof=1)
         assert found[name].error == pytest.approx(error, abs=1e-6), name
 
@@ -62,7 +63,7 @@ def test_estimates_are_the_metrics_themselves() -> None:
     found = paired_differences(base, head, (THRESHOLD, OTHER_THRESHOLD), 100, seed=3)
     for cells, threshold, side in ((base, THRESHOLD, "base"), (head, OTHER_THRESHOLD, "head")):
         expected = compute_metrics(cells, threshold)
-        for name in PAIRED:
+        for name in CAN_BE_GATED:
             assert getattr(found[name], side) == pytest.approx(expected[name], abs=1e-6)
     area = roc_auc_score(head["label"], head["logit"]) - roc_auc_score(base["label"], base["logit"])
     assert found["roc_auc"].difference == pytest.approx(area)

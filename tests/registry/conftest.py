@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 
 from malaria.core.yaml_files import dump_yaml
 from malaria.evaluation.metrics import compute_metrics, write_metrics
-from malaria.gate.paired import PAIRED
+from malaria.gate.params import CAN_BE_GATED
 from malaria.paths import CARD, CELLS, IMAGES, METRICS, MODEL, PARAMS, PREDICTIONS, ZIP
 from malaria.pipeline.identity import identity_of_lock
 from malaria.pipeline.stages import md5
@@ -67,7 +67,7 @@ class Lab:
         MlflowClient(f"sqlite:///{self.root}/mlflow.db").search_experiments()
 
     def set_rules(self, margin: float = 0.05, floor: float | str = "none") -> None:
-        metrics = {metric: {"margin": margin, "floor": floor} for metric in PAIRED}
+        metrics = {metric: {"margin": margin, "floor": floor} for metric in CAN_BE_GATED}
         sections = {"evaluate": {"threshold": "fixed_0.5"}, "mlflow": {"experiment": NAME}}
         sections |= {"gate": RULES | {"metrics": metrics}}
         (self.pilot / PARAMS).write_text(dump_yaml(sections))
