@@ -12,7 +12,7 @@ from malaria.core.table import EVALUATED, describe_data, read_cells
 from malaria.evaluation.calibration import fit_temperature
 from malaria.evaluation.curves import compute_curves
 from malaria.evaluation.external import external_metrics, external_table, external_warnings
-from malaria.evaluation.metrics import choose_threshold, compute_metrics, defined, write_metrics
+from malaria.evaluation.metrics import choose_threshold, compute_metrics, write_metrics
 from malaria.evaluation.pictures import draw_evaluation, draw_intervals, draw_learning_curves
 from malaria.evaluation.tables import Settings, assess, warnings_of
 from malaria.paths import (
@@ -33,7 +33,7 @@ from malaria.paths import (
 )
 from malaria.prediction.external import read_external
 from malaria.prediction.params import EvaluateParams
-from malaria.prediction.table import arrays_of, read_predictions, write_table
+from malaria.prediction.table import arrays_of, as_text, read_predictions, write_table
 
 if TYPE_CHECKING:
     from malaria.tracking.live import StageRun
@@ -83,6 +83,5 @@ def main(run: "StageRun") -> None:
     for warning in [*warnings_of(assessed["controls"]), *external_warnings(external, table)]:
         print(f"evaluate: warning: {warning}")
     metrics |= {f"external.{name}": values for name, values in outside.items()}
-    for name, values in metrics.items():
-        shown = defined(values).items()
-        print(f"{name}: " + "  ".join(f"{metric} {value:g}" for metric, value in shown))
+    columns = {name: pd.Series(values, dtype=object) for name, values in metrics.items()}
+    print(as_text(pd.DataFrame(columns), index=True))

@@ -17,3 +17,6 @@ def main(run: "StageRun") -> None:
     data = describe_data(Path(ORDER), table)
     content = gather(Path(REPORTS), table, data, read_origin(Path(), "report"))
     write_report(content, Path(PAGE), Path(CARD))
+    if run.facts.checkout == run.facts.repository:  # a temporary experiment leaves no page
+        page = run.facts.entry.place(PAGE)
+        print(f"report: open {page}; `uv run malaria ui` shows this run and others in MLflow")

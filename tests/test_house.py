@@ -36,7 +36,8 @@ STAGES = [
 ]
 REPORT = "report"
 # What lies in malaria/, from the bottom up. A package imports only what stands in the lines above
-# its own, or itself. A new package gets a line here, and stages that use it name it in dvc.yaml.
+# its own in this list, or itself. A new package gets a line here, and stages that use it name it in
+# dvc.yaml.
 ORDER = [
     ["errors", "paths", "quiet_keras"],
     ["core"],
@@ -57,6 +58,7 @@ ORDER = [
 # of files (held against dvc.yaml below), and quiet starts.
 NO_DEP = {"errors", "paths", "quiet_keras"}
 LONGEST = 300  # lines of a file
+SYSTEMS_TABLE = "docs/training.md"
 
 
 def part_of(module: str) -> str:
@@ -127,27 +129,35 @@ def code_deps(stage: str) -> set[str]:
 def test_deps_are_the_folders_of_the_code(stage: str) -> None:
     stages = stages_of_root()
     named = set(code_of(stages[stage], stages.values()))
-    assert named == code_deps(stage), f"`{stage}` in dvc.yaml; then `.ci/run copies`"
+    needed = code_deps(stage)
+    assert named == needed, (
+        f"in dvc.yaml, to the deps of `{stage}` add {sorted(needed - named)} and take away "
+        f"{sorted(named - needed)}; then `.ci/run copies`"
+    )
 
 
 def test_a_package_imports_only_what_stands_below_it() -> None:
     level = {name: number for number, line in enumerate(ORDER) for name in line}
     for path in ROOT.glob("malaria/*"):
         if path.suffix == ".py" or (path / "__init__.py").exists():
-            assert path.stem in level, f"{path.name} is not in ORDER"
+            assert path.stem in level, f"give malaria/{path.name} a line in ORDER (in this file)"
     for path in ROOT.glob("malaria/**/*.py"):
         file = path.relative_to(ROOT).as_posix()
         own = part_of(file.removesuffix(".py").replace("/", "."))
         for name in imported(file):
             other = part_of(name) if name.startswith("malaria.") else ""
             if other in level and own != other:
-                assert level[other] < level[own], f"{file} imports {name}, which stands above it"
+                assert level[other] < level[own], (
+                    f"{file} imports {name}, but in ORDER {other!r} does not stand above {own!r}: "
+                    "move what both need down into one of the packages above them"
+                )
 
 
 def test_packages_run_nothing_on_import() -> None:
     for path in ROOT.glob("malaria/*/**/__init__.py"):
         body = ast.parse(path.read_text()).body
-        assert [type(node) for node in body] == [ast.Expr], path  # the docstring, so it is no dep
+        # It is no dep of a stage.
+        assert [type(node) for node in body] == [ast.Expr], f"leave only the docstring in {path}"
 
 
 def test_who_knows_dvc_mlflow_and_the_backends() -> None:
@@ -166,30 +176,36 @@ def test_who_knows_dvc_mlflow_and_the_backends() -> None:
 def test_a_system_imports_only_what_systems_share() -> None:
     for path in ROOT.glob("malaria/models/systems/*.py"):
         for name in imported(path.relative_to(ROOT).as_posix()):
-            assert not name.startswith("malaria.models.systems"), path
+            assert not name.startswith("malaria.models.systems"), (
+                f"{path} imports {name}; put what systems share into malaria/models/base"
+            )
     for path in [*ROOT.glob("malaria/**/*.py"), *ROOT.glob("stages/*.py")]:
         named = imported(path.relative_to(ROOT).as_posix())
         assert not any(name.startswith("malaria.models.systems") for name in named), path
 
 
-def test_every_system_has_a_recipe_and_a_source() -> None:
+def test_every_system_has_a_recipe_a_source_and_a_place_in_the_docs() -> None:
+    text = (ROOT / SYSTEMS_TABLE).read_text()
     for name in names():
         system = find_system(name)
-        assert system.source
-        assert system.recipe.epochs
+        assert system.source, f"say in malaria/models/systems/{name}.py where it was published"
+        assert system.recipe.epochs, f"give the recipe of malaria/models/systems/{name}.py epochs"
+        assert f"`{name}`" in text, f"name `{name}` in the table of systems in {SYSTEMS_TABLE}"
 
 
 def test_no_file_is_too_long() -> None:
     for folder in ("malaria", "stages", "scripts", "tests", "benchmarks", ".ci"):
         for path in ROOT.glob(f"{folder}/**/*.py"):
-            assert len(path.read_text().splitlines()) <= LONGEST, path
+            lines = len(path.read_text().splitlines())
+            assert lines <= LONGEST, f"{path} has {lines} lines, {LONGEST} are allowed: divide it"
     assert len((ROOT / paths.PIPELINE).read_text().splitlines()) < 270
 
 
 def test_tests_lie_in_the_folders_of_what_they_test() -> None:
     packages = {path.parent.name for path in ROOT.glob("malaria/*/__init__.py")}
     folders = {path.parent.name for path in ROOT.glob("tests/*/__init__.py")}
-    assert folders - packages <= {"end_to_end", "scripts"}
+    other = folders - packages - {"end_to_end", "scripts"}
+    assert not other, f"tests/ has {other}; a folder there has the name of a package of malaria/"
 
 
 def test_every_key_but_mlflows_and_the_gates_is_used_and_the_report_shows_it() -> None:
@@ -199,7 +215,10 @@ def test_every_key_but_mlflows_and_the_gates_is_used_and_the_report_shows_it() -
     used = [key for name in STAGES if name != REPORT for key in stages[name].params]
     for key in keys:
         for named in (used, stages[REPORT].params):
-            assert any(f"{key}.".startswith(f"{name}.") for name in named), key
+            assert any(f"{key}.".startswith(f"{name}.") for name in named), (
+                f"name {key} (or its section) in `params` of the stage of dvc.yaml that reads it "
+                "and of `report`; then `.ci/run copies`"
+            )
 
 
 @pytest.mark.parametrize("folder", paths.PIPELINES)
@@ -227,8 +246,9 @@ def test_the_code_is_linked_into_every_pipeline(folder: str) -> None:
 
 def test_every_stage_and_plot_says_what_it_is() -> None:
     pipeline = read_yaml(ROOT / paths.PIPELINE)
-    assert list(pipeline["stages"]) == STAGES
-    assert all(stage["desc"] for stage in pipeline["stages"].values())
+    assert list(pipeline["stages"]) == STAGES, "dvc.yaml and STAGES (in this file) differ"
+    for name, stage in pipeline["stages"].items():
+        assert stage.get("desc"), f"give the stage {name} a `desc` in dvc.yaml"
     titles = {name for plot in pipeline["plots"] for name in plot}
     assert {"loss", "roc", "precision_recall", "calibration", "confusion_test"} <= titles
 
@@ -237,8 +257,10 @@ def test_every_path_of_a_pipeline_is_one_of_dvc_yaml() -> None:
     outs = {out for stage in stages_of_root().values() for out in stage.outs}
     ours = {value for name, value in vars(paths).items() if name.isupper() and "/" in value}
     for path in ours:
-        assert any(f"{path}/".startswith(f"{out}/") for out in outs), path
-    assert outs <= ours
+        assert any(f"{path}/".startswith(f"{out}/") for out in outs), (
+            f"malaria/paths.py has {path}, which is in no output of a stage of dvc.yaml"
+        )
+    assert outs <= ours, f"give the outputs {outs - ours} of dvc.yaml a name in malaria/paths.py"
 
 
 def pins() -> dict[str, str]:
@@ -258,7 +280,7 @@ def test_pins_cover_what_is_installed() -> None:
         for name, version in installed.items()
         if name not in ours and pins().get(name) != version
     }
-    assert not unpinned
+    assert not unpinned, f"pin in pyproject.toml (constraint-dependencies): {unpinned}"
 
 
 def test_nothing_private_or_heavy_is_tracked() -> None:
@@ -273,4 +295,5 @@ def test_nothing_private_or_heavy_is_tracked() -> None:
 
 def test_the_tables_are_those_of_the_metrics_files() -> None:
     for (file, name), table in TABLES.items():
-        assert between((ROOT / file).read_text(), name) == table(ROOT)
+        is_new = between((ROOT / file).read_text(), name) == table(ROOT)
+        assert is_new, f"the table `{name}` of {file} is old; run `uv run malaria results`"

@@ -1,5 +1,6 @@
 """Commands for cells and their labels."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -27,19 +28,25 @@ def subset(
 
 def pin(
     path: Annotated[Path, typer.Argument(help="zip or folder of labelled crops")],
+    folder: root.Folder = None,
 ) -> None:
-    """Check an external test set and print the line that pins it in params.yaml.
+    """Check an external test set and print the line that pins it in FOLDER/params.yaml.
 
-    It also warns of double cells, and of pictures that are unlike any cell of the set.
+    Its path is relative to FOLDER if the set lies in this repository. It also warns of double
+    cells, and of pictures that are unlike any cell of the set.
     """
+    base = root.ROOT / root.chosen(folder)
     from malaria.prediction.external import pin as pin_crops
 
-    typer.echo(pin_crops(path))
+    shown = path.resolve()
+    if shown.is_relative_to(root.ROOT):
+        shown = Path(os.path.relpath(shown, base))
+    typer.echo(pin_crops(path, shown))
 
 
 def audit(
     name: Annotated[str, typer.Argument(help="series of folds, as given to `repeat`")],
-    folder: root.Folder = "pilot",
+    folder: root.Folder = None,
 ) -> None:
     """List the cells whose labels look wrong, for review, in FOLDER/audit/NAME.csv and .html."""
     import pandas as pd
@@ -50,6 +57,7 @@ def audit(
     from malaria.studies.data import check_data
     from malaria.studies.repeats import read_series
 
+    folder = root.chosen(folder)
     series = read_series(root.ROOT, folder, name)
     base = root.ROOT / folder
     check_data(base, folder)

@@ -18,19 +18,23 @@ def lock_check(
     ] = None,
     as_json: root.AsJson = False,
 ) -> None:
-    """Check that committed results belong to the committed code and params; needs no data."""
+    """Check that committed results belong to the committed code and params; needs no data.
+
+    Results that are not committed are checked too, and named. If Git has none of a folder's, as of
+    the demo's, they fail the command only if the folder is named.
+    """
     from malaria.gate.lock_check import check_lock
     from malaria.paths import PIPELINES
 
-    states = [check_lock(root.ROOT, folder) for folder in folders or PIPELINES]
+    states = [check_lock(root.ROOT, root.chosen(folder)) for folder in folders or PIPELINES]
     if as_json:
         typer.echo(json.dumps(states, default=asdict, indent=2))
     else:
         for state in states:
-            typer.echo("\n  ".join([f"{state.folder}: {state.state}", *state.reasons]))
+            typer.echo("\n  ".join([str(state), *state.reasons]))
             if state.remedy:
                 typer.echo(f"  to run again: {', '.join(state.rerun)}; `{state.remedy}`")
-    if any(state.state == "stale" for state in states):
+    if any(state.state == "stale" and (folders or state.in_git) for state in states):
         raise typer.Exit(1)
 
 
@@ -74,7 +78,7 @@ def gate(
 
 
 def history(
-    folder: root.Folder = "pilot",
+    folder: root.Folder = None,
     ref: Annotated[
         str, typer.Option(help="branch, tag or commit; only first parents count")
     ] = "main",
@@ -83,16 +87,18 @@ def history(
     from malaria.core.params import load
     from malaria.gate.history import draw_history, read_history
     from malaria.paths import PARAMS
+    from malaria.pipeline.git import predicted_folders
     from malaria.prediction.params import EvaluateParams
-    from malaria.prediction.table import write_table
+    from malaria.prediction.table import as_text, write_table
 
+    folder = root.chosen(folder, "committed predictions", lambda top, _: predicted_folders(top))
     params = load(EvaluateParams, root.ROOT / folder / PARAMS)
     found = read_history(root.ROOT, ref, folder, params.replicates, params.seed)
     for note in found.notes:
         typer.echo(f"history: {note}", err=True)
     path = root.ROOT / folder / HISTORY
     write_table(found.table, path)
-    draw_history(found.table, path.with_suffix(".png"), f"{folder} on {ref}")
-    shown = found.table.drop(columns="reason")
-    typer.echo(shown.to_string(index=False, float_format="{:.3f}".format, na_rep=""))
-    typer.echo(path.relative_to(root.ROOT))
+    picture = path.with_suffix(".png")
+    draw_history(found.table, picture, f"{folder} on {ref}")
+    typer.echo(as_text(found.table.drop(columns="reason")))
+    typer.echo(f"{path.relative_to(root.ROOT)} and its picture {picture.relative_to(root.ROOT)}")

@@ -16,7 +16,7 @@ def predict(
     files: Annotated[
         list[Path], typer.Argument(help="PNG, JPEG or TIFF crops of single cells, or folders")
     ],
-    folder: root.Folder = "pilot",
+    folder: root.Folder = None,
     output: Annotated[Path | None, typer.Option(help="file to write (default: print)")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of CSV")] = False,
 ) -> None:
@@ -31,6 +31,7 @@ def predict(
 
     Crops that are unlike any cell of the set, by size or background, are named in a warning.
     """
+    folder = root.chosen(folder)
     check_backend()
     with held_back():
         from malaria.core.files import write_file
@@ -48,7 +49,7 @@ def predict(
         write_file(output, text)
 
 
-def register(folder: root.Folder = "pilot", as_json: root.AsJson = False) -> None:
+def register(folder: root.Folder = None, as_json: root.AsJson = False) -> None:
     """Register FOLDER's evaluated model in MLflow, under its experiment's name, as `candidate`.
 
     The version has metrics, threshold and data hashes as tags and the model card as description,
@@ -59,7 +60,7 @@ def register(folder: root.Folder = "pilot", as_json: root.AsJson = False) -> Non
     """
     from malaria.registry.register import register as register_model
 
-    found = register_model(root.ROOT, folder)
+    found = register_model(root.ROOT, root.chosen(folder))
     if as_json:
         typer.echo(json.dumps(found, default=asdict, indent=2))
         return
@@ -71,7 +72,7 @@ def register(folder: root.Folder = "pilot", as_json: root.AsJson = False) -> Non
 
 def promote(
     reason: Annotated[str, typer.Option(help="why; kept with the version")],
-    folder: root.Folder = "pilot",
+    folder: root.Folder = None,
     by: Annotated[str | None, typer.Option(help="who promotes (default: Git's user)")] = None,
     evaluate_base: root.EvaluateBase = False,
     as_json: root.AsJson = False,
@@ -88,7 +89,7 @@ def promote(
     """
     from malaria.registry.promote import promote as promote_model
 
-    found = promote_model(root.ROOT, folder, reason, by, evaluate_base)
+    found = promote_model(root.ROOT, root.chosen(folder), reason, by, evaluate_base)
     if as_json:
         typer.echo(json.dumps(asdict(found) | {"is_champion": found.is_champion}, indent=2))
     else:

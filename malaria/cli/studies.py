@@ -1,6 +1,5 @@
 """Commands for experiments and the tables of their results."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -8,6 +7,7 @@ import typer
 from malaria.cli import root
 from malaria.core.environment import check_backend
 from malaria.errors import MalariaError
+from malaria.paths import IMAGES
 from malaria.quiet_keras import held_back
 
 
@@ -18,7 +18,7 @@ def repeat(
     settings: Annotated[
         list[str] | None, typer.Option("--set", "-S", help="KEY=VALUE in all of them")
     ] = None,
-    folder: root.Folder = "pilot",
+    folder: root.Folder = None,
 ) -> None:
     """Run a recipe on k folds of the patients, or with several seeds, as DVC experiments."""
     from malaria.studies.repeats import folds_of, run_series, seeds_of
@@ -29,6 +29,7 @@ def repeat(
         series = folds_of(name, folds, settings or [])
     else:
         series = seeds_of(name, _numbers(str(seeds)), settings or [])
+    folder = root.chosen(folder)
     for message in run_series(root.ROOT, folder, series):
         typer.echo(f"repeat: {message}", err=True)
     summary(name, folder)
@@ -36,44 +37,49 @@ def repeat(
 
 def summary(
     name: Annotated[str, typer.Argument(help="series, as given to `repeat`")],
-    folder: root.Folder = "pilot",
+    folder: root.Folder = None,
 ) -> None:
     """Summarise a series, also as FOLDER/series/NAME.csv: test metrics by run, mean and sd."""
     from malaria.paths import SERIES
-    from malaria.prediction.table import write_table
+    from malaria.prediction.table import as_text, write_table
     from malaria.studies.repeats import summarise
 
+    folder = root.chosen(folder)
     table = summarise(root.ROOT, folder, name)
     path = root.ROOT / folder / SERIES / f"{name}.csv"
     path.parent.mkdir(exist_ok=True)
     write_table(table, path)
-    typer.echo(table.to_string(index=False, float_format="{:.3f}".format, na_rep=""))
+    typer.echo(as_text(table))
     typer.echo(path.relative_to(root.ROOT))
 
 
 def collect(
     names: Annotated[list[str] | None, typer.Argument(help="experiments (default: all)")] = None,
-    folder: root.Folder = "pilot",
+    folder: root.Folder = None,
 ) -> None:
     """Copy params and metrics of finished DVC experiments to FOLDER/experiments, to commit them."""
     from malaria.studies.experiments import collect as collect_experiments
 
-    for path in collect_experiments(root.ROOT, folder, names or []):
+    for path in collect_experiments(root.ROOT, root.chosen(folder), names or []):
         typer.echo(path.relative_to(root.ROOT))
 
 
 def lr_range(
-    folder: Annotated[Path, typer.Option(help="pipeline whose params are used")] = root.ROOT,
-    lowest: Annotated[float, typer.Option(min=1e-12)] = 1e-7,
+    folder: root.Folder = None,
+    lowest: Annotated[float, typer.Option(min=1e-12)] = 1e-6,
     highest: Annotated[float, typer.Option(min=1e-12)] = 1.0,
-    steps: Annotated[int, typer.Option(min=2, help="batches")] = 100,
+    steps: Annotated[int, typer.Option(min=20, help="batches")] = 300,
 ) -> None:
-    """Train with a growing learning rate and write its curve to FOLDER/lr_range.csv and .png."""
+    """Train with a growing learning rate and write its curve to FOLDER/lr_range.csv and .png.
+
+    Suggests the rate at which the smoothed loss falls most steeply before it is lowest.
+    """
+    folder = root.chosen(folder, IMAGES)
     check_backend()
     with held_back():
         from malaria.studies.lr_range import run
 
-    typer.echo(run(folder, lowest, highest, steps))
+    typer.echo(run(root.ROOT, folder, lowest, highest, steps))
 
 
 def results() -> None:

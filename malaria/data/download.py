@@ -112,7 +112,7 @@ def _download(url: str, sha256: str, dest: Path) -> None:
 
 def _receive(url: str, sha256: str, part: Part) -> None:
     """Add bytes to the part until the server says that it is whole."""
-    name, most, idle = part.path.stem, part.size, 0
+    name, most, idle, before = part.path.stem, part.size, 0, ""
     while True:
         try:
             transfer(url, sha256, part)
@@ -135,5 +135,8 @@ def _receive(url: str, sha256: str, part: Part) -> None:
                     f"run the same command again after that, or {USE_MIRROR}."
                 ) from None
             pause = max(FIRST_PAUSE_SECONDS * 2 ** max(idle - 1, 0), error.pause)
-            tqdm.write(f"{name}: {shown(str(error), url)}; trying again in {pause:.3g} s.")
+            reason = shown(str(error), url)
+            again = "the same again" if reason == before else reason
+            tqdm.write(f"{name}: {again}; trying again in {pause:.3g} s.")
+            before = reason
             time.sleep(pause)

@@ -33,8 +33,9 @@ def describe_unlike(found: Mapping[str, str], count: int) -> str:
     if not odd:
         return ""
     shown = "; ".join(f"{name!r} {reason}" for name, reason in list(odd.items())[:LISTED])
-    more = "; ..." if len(odd) > LISTED else ""
+    more = f"; and {len(odd) - LISTED} more" if len(odd) > LISTED else ""
+    are, their = ("is", "its label means") if len(odd) == 1 else ("are", "their labels mean")
     return (
-        f"{len(odd)} of {count} crops are unlike any cell of the set ({LIKE}), so their "
-        f"labels mean nothing: {shown}{more}"
+        f"{len(odd)} of {count} crops {are} unlike any cell of the set ({LIKE}), so {their} "
+        f"nothing: {shown}{more}"
     )

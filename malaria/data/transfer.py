@@ -26,6 +26,7 @@ SLOW_SECONDS = 20.0
 LEAST_BYTES = 20_000  # in that time, and of a try that gains something
 MOST_BYTES = 4 << 30  # of a file whose size is neither known nor declared
 CHUNK = 1 << 16
+OBJECT = re.compile(r"^(<[^>]*>|\w+\([^)]*\)): ")  # how urllib3 names a connection, host and all
 RETRIED_STATUS = {408, 416, 425, 429}
 USE_MIRROR = f"put the file into a folder and set {MIRROR} to that folder"
 OR = f"correct fetch.url, or {USE_MIRROR}"
@@ -83,7 +84,7 @@ def transfer(url: str, sha256: str, part: Part) -> None:
         raise InterruptedDownload("the connection broke off") from error
     except (requests.ConnectionError, requests.Timeout) as error:
         cause = error.args[0] if error.args else error
-        reason = getattr(cause, "reason", cause)
+        reason = OBJECT.sub("", str(getattr(cause, "reason", cause)))
         raise InterruptedDownload(f"the connection failed: {reason}") from error
     except (requests.RequestException, ValueError) as error:  # ValueError: a broken redirect
         raise MalariaError(f"{url} cannot be downloaded: {error}; {OR}.") from None

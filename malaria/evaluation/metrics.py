@@ -67,11 +67,6 @@ def compute_metrics(predictions: pd.DataFrame, threshold: float) -> Metrics:
     }
 
 
-def defined(metrics: Metrics) -> Metrics:
-    """Return the metrics without those that are NaN."""
-    return {name: value for name, value in metrics.items() if not math.isnan(value)}
-
-
 def write_metrics(
     splits: Mapping[str, Metrics], external: Mapping[str, Metrics], path: Path
 ) -> None:

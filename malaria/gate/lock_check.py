@@ -10,7 +10,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +19,7 @@ from malaria.core.params import flatten
 from malaria.core.yaml_files import read_yaml
 from malaria.errors import MalariaError
 from malaria.gate.metrics_check import metrics_faults
-from malaria.paths import LOCK, METRICS, PARAMS, PIPELINE, PIPELINES, dvc
+from malaria.paths import LOCK, METRICS, PARAMS, PIPELINE, REPORTS, dvc
 from malaria.pipeline.git import try_git
 from malaria.pipeline.lock import Entry, read_entries
 from malaria.pipeline.stages import Stage, counted, place, read_stages
@@ -27,6 +27,8 @@ from malaria.pipeline.stages import Stage, counted, place, read_stages
 NOT_FETCHED = {"deleted", "not in cache"}  # of an output that DVC keeps: says nothing
 EVALUATE = "evaluate"
 LISTED = 3  # changed files of a folder that a sentence names
+STATUS = ("status", "--porcelain", "-z", "--no-renames")
+UNKNOWN = "??"  # in it, a file that Git does not have
 Changes = Sequence[str | Mapping[str, Any]]  # what `dvc status --json` prints for a stage
 
 
@@ -39,18 +41,31 @@ class LockState:
     reasons: tuple[str, ...] = ()
     rerun: tuple[str, ...] = ()  # stages that have to run again, in their order
     remedy: str = ""
+    uncommitted: tuple[str, ...] = ()  # results that are not in the last commit as they are
+    in_git: bool = True  # whether Git has the lock
+
+    def __str__(self) -> str:
+        """Return folder and state, and what is not committed."""
+        more = ", ..." if len(self.uncommitted) > LISTED else ""
+        shown = f", not committed: {', '.join(self.uncommitted[:LISTED])}{more}"
+        return f"{self.folder}: {self.state}{shown if self.uncommitted else ''}"
 
 
 def check_lock(root: Path, folder: str) -> LockState:
-    """Return the state of the lock of a folder, which is relative to the repository.
+    """Return the state of the lock of a pipeline's folder, which is relative to the repository.
 
-    Raises MalariaError for a folder without a pipeline, and if lock or DVC cannot be read.
+    Raises MalariaError if lock or DVC cannot be read.
     """
+    lock = place(folder, LOCK)
+    status = try_git(root, *STATUS, "--", lock, place(folder, REPORTS)).stdout.decode()
+    names = {line[3:].removesuffix("/"): line[:2] for line in status.split("\0")[:-1]}
+    state = _compare(root, folder)
+    return replace(state, uncommitted=tuple(names), in_git=names.get(lock) != UNKNOWN)
+
+
+def _compare(root: Path, folder: str) -> LockState:
+    """Return the state of a lock, whether it is committed or not."""
     base = root / folder
-    if not (base / PIPELINE).is_file():
-        raise MalariaError(
-            f"{folder} has no dvc.yaml; name a folder with a pipeline ({', '.join(PIPELINES)})."
-        )
     has_lock = (base / LOCK).is_file()
     if not has_lock and not (base / METRICS).is_file():
         return LockState(folder, "never run")

@@ -162,10 +162,11 @@ def read_external(path: Path) -> pd.DataFrame:
     return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=missing)
 
 
-def pin(path: Path) -> str:
+def pin(path: Path, shown: Path) -> str:
     """Return what a zip or folder holds, and the line for `evaluate.external` that pins it.
 
-    Decodes every cell, so that the pipeline will not refuse one later.
+    Decodes every cell, so that the pipeline will not refuse one later. `shown` is the path as the
+    line has it.
     """
     path = path.resolve()
     if not path.exists():
@@ -177,12 +178,12 @@ def pin(path: Path) -> str:
         same = same_cells.find_same(np.load(images, mmap_mode="r"), names, {})
     parasitized = sum(cell.label for cell in crops.cells)
     patients = {cell.patient for cell in crops.cells}
-    line = {"name": _name_for(path), "path": str(path), "sha256": sha256_of_crops(path)}
+    line = {"name": _name_for(path), "path": str(shown), "sha256": sha256_of_crops(path)}
     doubles = int((same["double_of"] != "").sum())
     return "\n".join(
         [
             *([f"# warning: {warning}"] if warning else []),
-            *([f"# warning: {doubles} cells have the pixels of another"] if doubles else []),
+            *([f"# warning: {doubles} with the pixels of another cell"] if doubles else []),
             f"# {parasitized} parasitized and {len(crops.cells) - parasitized} uninfected cells, "
             f"patients {'unknown' if '' in patients else len(patients)}; in params.yaml, below "
             "`external:` without its []",

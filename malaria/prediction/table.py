@@ -1,7 +1,7 @@
 """The table of predictions, one row per cell: every number of an evaluation follows from it."""
 
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -29,6 +29,17 @@ def arrays_of(predictions: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.nda
 def write_table(table: pd.DataFrame, path: Path) -> None:
     """Write a table with 6 digits after the point."""
     write_file(path, table.to_csv(index=False, float_format=f"%.{DIGITS}f", lineterminator="\n"))
+
+
+def as_text(table: pd.DataFrame, index: bool = False) -> str:
+    """Return a table for the terminal: three decimals, whole counts, blanks for missing values."""
+
+    def shown(value: Any) -> str:
+        if pd.isna(value):
+            return ""
+        return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+    return table.astype(object).map(shown).to_string(index=index)
 
 
 def write_predictions(predictions: pd.DataFrame, path: Path) -> None:

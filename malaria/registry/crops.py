@@ -60,10 +60,10 @@ def write_crops(files: Sequence[Path], size: int, path: Path) -> str:
             if reason:
                 odd[str(files[row])] = reason
     if faults:
-        more = f" (and {len(faults) - LISTED} more)" if len(faults) > LISTED else ""
+        are, more = "is" if len(faults) == 1 else "are", len(faults) - LISTED
         raise MalariaError(
-            f"{len(faults)} of {len(files)} files are not usable, so nothing was predicted{more}: "
-            f"{' '.join(faults[:LISTED])}"
+            f"{len(faults)} of {len(files)} files {are} not usable, so nothing was predicted: "
+            f"{' '.join(faults[:LISTED])}{f' And {more} more.' if more > 0 else ''}"
         )
     return describe_unlike(odd, len(files))
 

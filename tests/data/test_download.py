@@ -12,6 +12,7 @@ import pytest
 from malaria.core.files import MIRROR
 from malaria.data import download, transfer
 from malaria.data.download import obtain
+from malaria.errors import MalariaError
 from tests.data.download_server import (
     BODY,
     HALF,
@@ -118,6 +119,16 @@ def test_a_cut_connection_is_resumed_where_it_stopped(
     assert HALF - transfer.CHUNK < int(second[len("bytes=") : -1]) <= HALF
     said = "cell_images.zip: the connection broke off; trying again in 0 s."
     assert said in capsys.readouterr().out
+
+
+def test_a_reason_that_comes_again_is_said_once(
+    dest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(MalariaError, match="tries in a row gained nothing"):
+        obtain(SHA, "http://127.0.0.1:9/cells.zip", dest)  # nothing listens there
+    first, *others = capsys.readouterr().out.splitlines()
+    assert first.startswith("cell_images.zip: the connection failed: Failed to establish a new ")
+    assert others == ["cell_images.zip: the same again; trying again in 0 s."] * 4
 
 
 def test_progress_earns_new_tries(server: Server, dest: Path) -> None:

@@ -48,11 +48,11 @@ def test_the_warning_names_the_first_and_counts_all() -> None:
     assert describe_unlike({"a": "", "b": ""}, 2) == ""
     said = describe_unlike({"a": "", "b": "is 1 x 1 px"}, 2)
     assert said == (
-        f"1 of 2 crops are unlike any cell of the set ({LIKE}), so their labels mean nothing: "
+        f"1 of 2 crops is unlike any cell of the set ({LIKE}), so its label means nothing: "
         "'b' is 1 x 1 px"
     )
     many = describe_unlike({str(number): "has 0% black" for number in range(LISTED + 1)}, 9)
-    assert many.endswith("; '4' has 0% black; ...")
+    assert many.endswith("; '4' has 0% black; and 1 more")
 
 
 def test_no_real_cell_is_unlike_the_set() -> None:

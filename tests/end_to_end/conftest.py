@@ -29,6 +29,7 @@ class Checkout:
         self.root = root
         self.demo = root / "demo"
         self.env = dict(env)
+        self.printed = ""  # by the first run, if there was one
 
     def run(
         self, *command: str, cwd: Path | None = None, check: bool = True, **env: str
@@ -115,5 +116,5 @@ def new_checkout(tmp_path_factory: pytest.TempPathFactory) -> NewCheckout:
 def finished(new_checkout: NewCheckout) -> Checkout:
     """Return a checkout whose tiny demo has run once; tests only look at it."""
     checkout = new_checkout("finished")
-    checkout.dvc("repro")
+    checkout.printed = checkout.dvc("repro").stdout
     return checkout

@@ -14,7 +14,7 @@ from PIL import Image
 from malaria.errors import MalariaError
 from malaria.studies import lr_range
 
-from .conftest import REPO, Checkout
+from .conftest import Checkout
 
 
 def malaria(
@@ -36,8 +36,8 @@ def demo(finished: Checkout, tmp_path: Path) -> Iterator[Path]:
 
 
 def test_the_learning_rate_range_leaves_a_curve_and_its_picture(demo: Path) -> None:
-    output = lr_range.run(demo, lowest=1e-6, highest=0.1, steps=12)
-    assert output.startswith(f"{demo}/lr_range.png: suggests a learning rate of ")
+    output = lr_range.run(demo.parent, "demo", lowest=1e-6, highest=0.1, steps=12)
+    assert output.startswith("demo/lr_range.png: ")
     curve = pd.read_csv(demo / "lr_range.csv")
     assert 1 < len(curve) <= 12
     assert curve["learning_rate"].iloc[0] == pytest.approx(1e-6)
@@ -46,17 +46,16 @@ def test_the_learning_rate_range_leaves_a_curve_and_its_picture(demo: Path) -> N
 
 def test_a_range_that_runs_backwards_is_refused(demo: Path) -> None:
     with pytest.raises(MalariaError, match=r"--lowest is 1; it must be below --highest, 0\.1"):
-        lr_range.run(demo, lowest=1, highest=0.1, steps=5)
+        lr_range.run(demo.parent, "demo", lowest=1, highest=0.1, steps=5)
 
 
-def test_a_user_sees_one_sentence_and_quiet_libraries(finished: Checkout, tmp_path: Path) -> None:
-    shutil.copy(REPO / "demo/params.yaml", tmp_path)
-    result = malaria(finished, "lr-range", "--folder", str(tmp_path), check=False)
+def test_a_user_sees_one_sentence_and_quiet_libraries(finished: Checkout) -> None:
+    result = malaria(finished, "lr-range", "--folder", "pilot", check=False)
     assert result.returncode == 2
     assert result.stdout == ""
     assert result.stderr == (
-        f"malaria: {tmp_path}/data/cells.csv is missing; make it with "
-        f"`uv run dvc --cd {tmp_path} repro split preprocess`.\n"
+        f"malaria: {finished.root}/pilot/data/cells.csv is missing; make it with "
+        "`uv run dvc --cd pilot repro split preprocess`.\n"
     )
 
 

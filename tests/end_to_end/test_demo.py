@@ -24,6 +24,15 @@ from tests.test_house import STAGES
 from .conftest import Checkout, NewCheckout
 
 
+def test_the_terminal_shows_the_metrics_and_where_to_look(finished: Checkout) -> None:
+    lines = [line.split() for line in finished.printed.splitlines()]
+    test = json.loads((finished.demo / "reports/metrics.json").read_text())["test"]
+    assert ["val", "test"] in lines
+    assert [line[2] for line in lines if line[:1] == ["n_cells"]] == [str(test["n_cells"])]
+    assert [line[2] for line in lines if line[:1] == ["brier"]] == [f"{test['brier']:.3f}"]
+    assert "report: open demo/reports/report.html; `uv run malaria ui` shows" in finished.printed
+
+
 def test_every_output_is_there_and_locked(finished: Checkout) -> None:
     locked = read_yaml(finished.demo / "dvc.lock")["stages"]
     assert set(locked) == set(STAGES)
@@ -110,9 +119,8 @@ def test_an_external_set_stands_beside_the_splits(finished: Checkout, tmp_path: 
                 place = f"{entry.parent.name}/{names[entry.stem]}.png"
                 other.writestr(place, own.read(entry.as_posix()))
     params = checkout.demo / "params.yaml"
-    params.write_text(
-        params.read_text().replace("external: []\n", f"external:\n{pin(tmp_path / 'lab_b.zip')}\n")
-    )
+    pinned = pin(tmp_path / "lab_b.zip", tmp_path / "lab_b.zip")
+    params.write_text(params.read_text().replace("external: []\n", f"external:\n{pinned}\n"))
     output = checkout.dvc("repro").stdout
     assert "Stage 'train' didn't change, skipping" in output
     assert "evaluate: warning: external.lab_b: patients unknown" in output

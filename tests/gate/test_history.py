@@ -119,9 +119,14 @@ def test_the_command_leaves_a_table_and_a_picture_that_git_ignores(
     monkeypatch.setattr("malaria.cli.root.ROOT", root)
     params = (REPO / "pilot/params.yaml").read_text().replace("replicates: 2000", "replicates: 100")
     (root / "pilot/params.yaml").write_text(params)
-    answer = CliRunner().invoke(cli.app, ["history", "--folder", "pilot", "--ref", "main"])
+    (root / "pilot/dvc.yaml").touch()
+    answer = CliRunner().invoke(
+        cli.app, ["history", "--ref", "main"]
+    )  # the pilot alone has results
     assert answer.exit_code == 0, answer.output
-    assert answer.output.endswith("pilot/metrics_history.csv\n")
+    assert answer.stdout.endswith(
+        "pilot/metrics_history.csv and its picture pilot/metrics_history.png\n"
+    )
     table = pd.read_csv(root / "pilot/metrics_history.csv")
     assert table["metric"].tolist() == ["sensitivity", "specificity", "roc_auc"] * 2
     (root / ".gitignore").write_bytes((REPO / ".gitignore").read_bytes())

@@ -28,7 +28,7 @@ LAB_B: dict[str, Any] = {"name": "lab_b", "path": "lab_b.zip", "sha256": "0" * 6
 
 
 def pin(path: Path) -> Result:
-    return CliRunner().invoke(app, ["pin", str(path)])
+    return CliRunner().invoke(app, ["pin", str(path), "--folder", "demo"])
 
 
 @WRITERS
@@ -88,7 +88,7 @@ def test_doubles_and_pictures_that_are_no_cells_are_told(tmp_path: Path) -> None
     one, other = list(CROPS)[:2]
     path = write_zip(tmp_path / "a.zip", CROPS | {other: CROPS[one]})
     told = pin(path).output
-    assert "# warning: 1 cells have the pixels of another\n" in told
+    assert "# warning: 1 with the pixels of another cell\n" in told
     assert "# warning: 8 of 8 crops are unlike any cell of the set (40 to 400 px a side, " in told
     assert f"{one!r} is 20 x 20 px; " in told
 
@@ -121,3 +121,14 @@ def test_a_set_that_params_describe_wrongly_is_named(
     with pytest.raises(MalariaError) as caught:
         parse(EvaluateParams, values | {"external": [LAB_B | change for change in changes]})
     assert said in str(caught.value)
+
+
+def test_the_path_of_a_set_in_the_repository_is_relative_to_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("malaria.cli.root.ROOT", tmp_path)
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo/dvc.yaml").touch()
+    told = pin(write_zip(tmp_path / "sets.zip", CROPS)).stdout
+    assert '"path": "../sets.zip"' in told
+    assert str(tmp_path) not in told

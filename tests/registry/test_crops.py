@@ -40,8 +40,8 @@ def test_crops_that_are_unlike_the_cells_are_named_in_a_warning(tmp_path: Path) 
         file.write_bytes(png(image))
     assert write_crops(files[:1], 12, tmp_path / "out.npy") == ""
     said = write_crops(files, 12, tmp_path / "out.npy")
-    assert said.startswith("1 of 2 crops are unlike any cell of the set (40 to 400 px a side, at ")
-    assert said.endswith(f"so their labels mean nothing: '{files[1]}' is 1 x 1 px")
+    assert said.startswith("1 of 2 crops is unlike any cell of the set (40 to 400 px a side, at ")
+    assert said.endswith(f"so its label means nothing: '{files[1]}' is 1 x 1 px")
 
 
 def test_all_broken_files_are_named_and_those_that_cannot_be_read(tmp_path: Path) -> None:
@@ -52,9 +52,10 @@ def test_all_broken_files_are_named_and_those_that_cannot_be_read(tmp_path: Path
     with pytest.raises(MalariaError) as caught:
         written(files, tmp_path)
     said = str(caught.value)
-    start = f"{LISTED + 3} of {LISTED + 4} files are not usable, so nothing was predicted (and 3 "
+    start = f"{LISTED + 3} of {LISTED + 4} files are not usable, so nothing was predicted: "
     first = f"'{files[1]}' cannot be read (No such file or directory); fix that."
-    assert said.startswith(f"{start}more): {first} '{files[2]}'")
+    assert said.startswith(f"{start}{first} '{files[2]}'")
+    assert said.endswith(" or remove it. And 3 more.")
     assert str(files[0]) not in said
     assert said.count(".png") == LISTED
 

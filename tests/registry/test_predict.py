@@ -124,7 +124,7 @@ def test_one_damaged_file_leaves_all_as_it_was(
     output.write_text("yesterday's")
     result = predict(cells, "--output", output)
     assert isinstance(result.exception, MalariaError)
-    assert f"1 of {CELLS} files are not usable" in str(result.exception)
+    assert f"1 of {CELLS} files is not usable" in str(result.exception)
     assert f"'{cells / '05.png'}' does not decode" in str(result.exception)
     assert (output.read_text(), result.stdout) == ("yesterday's", "")
     assert not list(tmp_path.glob(".answer*"))
@@ -145,6 +145,8 @@ def test_what_does_not_belong_together_is_refused(
     def said() -> str:
         return str(predict(cells, "--folder", "demo").exception)
 
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo/dvc.yaml").touch()
     repro = "make it with `uv run dvc --cd demo repro`."
     assert said() == f"demo/dvc.lock records no demo/models/model.keras; {repro}"
     write_finished(tmp_path / "demo")
@@ -200,6 +202,7 @@ def test_the_exit_code_is_2_and_nothing_is_printed(
     printed = capsys.readouterr()
     assert (caught.value.code, printed.out) == (2, "")
     assert printed.err == (
-        "malaria: 1 of 1 files are not usable, so nothing was predicted: "
+        "malaria: the folder is pilot; --folder names another\n"
+        "malaria: 1 of 1 files is not usable, so nothing was predicted: "
         f"'{tmp_path}/a.png' is not a PNG, JPEG or TIFF; replace it by one or remove it.\n"
     )

@@ -64,7 +64,7 @@ def test_a_worse_candidate_leaves_the_champion_and_an_equal_one_follows_it(
     assert text.exit_code == as_json.exit_code == 1
     assert "sensitivity against the base: worse, and a loss beyond 0.05" in text.output
     assert text.output.endswith("champion: version 1, as before\n")
-    content = json.loads(as_json.output)
+    content = json.loads(as_json.stdout)
     assert (content["outcome"], content["champion"], content["is_champion"]) == ("fail", "1", False)
     assert lab.aliases() == {"candidate": "2", "champion": "1"}
     assert not records(lab, "2")

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from malaria.errors import MalariaError
-from malaria.studies.lr_range import draw_curve, range_test, suggest
+from malaria.studies.lr_range import draw_curve, range_test, smooth, suggest, width_of
 from malaria.training.backend import prepare
 from tests.training.toy import FLIPPED, PLAIN, bright_and_dark, small
 
@@ -56,12 +56,11 @@ def test_it_takes_the_recipes_augmentation_and_optimizer(tmp_path: Path, recipe:
     assert len(curve_of(tmp_path, recipe)) == 9
 
 
-def test_the_smoothed_loss_is_a_running_mean_without_the_pull_of_its_start(tmp_path: Path) -> None:
-    curve = curve_of(tmp_path)
-    for row in range(len(curve)):
-        weights = 0.98 ** np.arange(row, -1, -1)
-        expected = np.average(curve["loss"][: row + 1], weights=weights)
-        assert curve["smoothed"][row] == pytest.approx(expected)
+def test_the_smoothed_loss_is_the_median_of_a_tenth_of_the_steps(tmp_path: Path) -> None:
+    curve = curve_of(tmp_path, rates=(1e-4, 1.0, 50))
+    assert width_of(50) == 5
+    for row in (2, 20, 47):
+        assert curve["smoothed"][row] == np.median(curve["loss"][row - 2 : row + 3])
 
 
 def test_it_stops_where_the_loss_diverges(tmp_path: Path) -> None:
@@ -79,12 +78,34 @@ def test_a_lowest_rate_that_is_too_high_is_named(tmp_path: Path) -> None:
         range_test(model, bright_and_dark(), PLAIN, np.geomspace(0.01, 1, 5), 1, tmp_path)
 
 
-def test_a_tenth_of_the_rate_of_the_lowest_loss_is_suggested(tmp_path: Path) -> None:
-    curve = pd.DataFrame(
-        {"learning_rate": [1e-4, 1e-2, 1.0], "loss": [1.0, 0.2, 9.0], "smoothed": [1.0, 0.6, 4.0]}
-    )
-    assert suggest(curve) == pytest.approx(1e-3)
+def table_of(levels: np.ndarray, noise: float = 0.01, spikes: bool = False) -> pd.DataFrame:
+    """Return a curve from 1e-6 to 1 whose loss is `levels` with noise."""
+    rng = np.random.default_rng(0)
+    loss = levels + rng.normal(0, noise, len(levels))
+    if spikes:
+        loss[::23] += 20
+    rates = np.geomspace(1e-6, 1, len(levels))
+    return pd.DataFrame({"learning_rate": rates, "loss": loss, "smoothed": smooth(list(loss))})
+
+
+@pytest.mark.parametrize("spikes", [False, True])
+@pytest.mark.parametrize("steepest", [1e-4, 1e-2])
+def test_the_rate_of_the_steepest_fall_is_suggested(
+    tmp_path: Path, steepest: float, spikes: bool
+) -> None:
+    place = np.linspace(-6, 0, 300) - np.log10(steepest)
+    fall = 0.7 - 0.4 / (1 + np.exp(-6 * place))
+    curve = table_of(np.where(place > 1, 3.0, fall), spikes=spikes)  # then it diverges
+    assert suggest(curve) == pytest.approx(steepest, rel=0.4)
     draw_curve(curve, tmp_path / "curve.png", "title")
     first = (tmp_path / "curve.png").read_bytes()
     draw_curve(curve, tmp_path / "curve.png", "title")
     assert (tmp_path / "curve.png").read_bytes() == first
+
+
+@pytest.mark.parametrize("levels", [np.full(300, 0.69), np.linspace(0.69, 5, 300), np.full(4, 0.7)])
+def test_of_a_loss_that_never_fell_nothing_is_suggested(tmp_path: Path, levels: np.ndarray) -> None:
+    curve = table_of(levels)
+    assert suggest(curve) is None
+    draw_curve(curve, tmp_path / "curve.png", "title")
+    assert (tmp_path / "curve.png").is_file()

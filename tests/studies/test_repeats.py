@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from malaria.errors import MalariaError
-from malaria.prediction.table import PREDICTION_COLUMNS
+from malaria.prediction.table import PREDICTION_COLUMNS, as_text
 from malaria.studies.repeats import Repeat, folds_of, read_series, run_series, seeds_of, summarise
 from tests.conftest import REPO
 from tests.git_repo import keep_as_experiment, start_repository
@@ -55,6 +55,13 @@ def test_the_summary_has_a_row_for_each_run_then_mean_and_sd(root: Path) -> None
     assert table["experiment"].tolist() == ["cv-fold2", "cv-fold10", "mean", "sd"]
     assert table["accuracy"].tolist() == pytest.approx([0.7, 0.9, 0.8, 0.02**0.5])
     assert table["n_cells"].tolist() == [2, 2, pd.NA, pd.NA]
+
+
+def test_the_summary_has_no_na_on_the_terminal(root: Path) -> None:
+    lines = as_text(summarise(root, "pilot", "cv")).splitlines()
+    assert lines[0].split()[:3] == ["experiment", "n_cells", "n_patients"]
+    assert lines[2].split() == ["cv-fold10", "2", "1", "0.400", "0.900"]
+    assert lines[3].split() == ["mean", "0.400", "0.800"]
 
 
 def test_predictions_of_a_series_are_those_of_its_test_splits(root: Path) -> None:
