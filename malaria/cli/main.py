@@ -5,8 +5,10 @@ A command imports what is slow (pandas, MLflow, Keras) itself, so that the other
 
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from malaria.cli.data import audit, pin, subset
 from malaria.cli.gate import gate, history, lock_check
@@ -23,7 +25,28 @@ PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "Cells": (subset, pin, audit),
     "This machine": (doctor,),
 }
+
+
+class _FlagsWithoutType:
+    """A command or group whose help shows no type beside an option that takes no value."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters, `--help` included."""
+        found: list[Any] = super().get_params(ctx)  # type: ignore[misc]
+        for param in found:
+            if getattr(param, "is_flag", False):
+                param.metavar = ""
+        return found
+
+
+class _Group(_FlagsWithoutType, TyperGroup): ...
+
+
+class _Command(_FlagsWithoutType, TyperCommand): ...
+
+
 app = typer.Typer(
+    cls=_Group,
     help="Commands around the pipeline, which itself runs with `dvc repro`. They exit with 0 if "
     "done, 1 for a negative answer, 2 for wrong use.",
     no_args_is_help=True,
@@ -33,7 +56,7 @@ app = typer.Typer(
 )
 for panel, commands in PANELS.items():
     for command in commands:
-        app.command(rich_help_panel=panel)(command)
+        app.command(cls=_Command, rich_help_panel=panel)(command)
 
 
 def main() -> None:

@@ -86,7 +86,8 @@ def results() -> None:
     """Write the tables of README.md and docs/results.md from the committed metrics files."""
     from malaria.studies.results import write_results
 
-    write_results(root.ROOT)
+    for file, changed in write_results(root.ROOT).items():
+        typer.echo(f"{file}: {'new tables' if changed else 'its tables are as they were'}")
 
 
 def _numbers(text: str) -> list[int]:

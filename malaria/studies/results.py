@@ -127,10 +127,11 @@ TABLES: dict[tuple[str, str], Callable[[Path], str]] = {
 }
 
 
-def write_results(root: Path) -> None:
-    """Write each table between its markers; if one of them cannot be made, no file changes.
+def write_results(root: Path) -> dict[str, bool]:
+    """Write each table between its markers; return whether that changed each file.
 
-    Raises MalariaError for a missing marker and for results that are not there.
+    If one of them cannot be made, no file changes. Raises MalariaError for a missing marker and
+    for results that are not there.
     """
     texts: dict[Path, str] = {}
     for (file, name), table in TABLES.items():
@@ -147,8 +148,11 @@ def write_results(root: Path) -> None:
             ) from None
         before, after = text.split(start)[0], text.split(end)[1]
         texts[path] = f"{before}{start}\n\n{made}\n\n{end}{after}"
+    changed = {}
     for path, text in texts.items():
+        changed[path.relative_to(root).as_posix()] = path.read_text(encoding="utf-8") != text
         write_file(path, text)
+    return changed
 
 
 def between(text: str, name: str) -> str:
