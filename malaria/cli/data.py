@@ -53,7 +53,7 @@ def audit(
 
     from malaria.core.files import sha256_of
     from malaria.core.table import describe_data, open_images, read_cells
-    from malaria.studies.audit import doubtful, draw_list, pooled, write_list, write_page
+    from malaria.studies import audit as auditing
     from malaria.studies.data import check_data
     from malaria.studies.repeats import read_series
 
@@ -63,17 +63,23 @@ def audit(
     check_data(base, folder)
     cells = read_cells(base / CELLS)
     images = open_images(base / IMAGES, base / ORDER, cells)
-    found = doubtful(pooled(series, cells))
+    found = auditing.doubtful(auditing.pooled(series, cells))
     rows = pd.Series(cells.index, index=cells["cell_id"])
     listed = base / AUDIT / f"{name}.csv"
-    kept = write_list(found, listed)
+    kept = auditing.write_list(found, listed)
     title = f"Doubtful labels, {describe_data(base / ORDER, cells)}, series {name}"
-    write_page(found, images, rows, listed.with_suffix(".html"), title)
-    draw_list(found, images, rows, listed.with_suffix(".png"), title)
-    typer.echo(f"{len(found)} of {len(cells)} labels look wrong; {listed.with_suffix('.html')}")
+    warning = auditing.warning_of(series)
+    page = auditing.Page(title, warning, folder)
+    auditing.write_page(found, images, rows, listed.with_suffix(".html"), page)
+    auditing.draw_list(found, images, rows, listed.with_suffix(".png"), title)
+    if warning:
+        typer.echo(f"malaria: warning: {warning}", err=True)
+    typer.echo(f"labels that look wrong: {len(found)} of {len(cells)}")
     if kept:
-        typer.echo(f"{kept} more cells are listed last, for what was written beside them")
+        typer.echo(f"listed last, for what was written beside them: {kept} more")
+    shown = listed.relative_to(root.ROOT)
     typer.echo(
-        f"write verdicts into {listed}, then pin it in {base / PARAMS}; as it is now:\n"
+        f"choose flip, drop or keep in {shown.with_suffix('.html')}, or write it into {shown}; "
+        f"then pin that in {(base / PARAMS).relative_to(root.ROOT)}; as it is now:\n"
         f"  corrections: {{path: {AUDIT}/{listed.name}, sha256: {sha256_of(listed)}}}"
     )

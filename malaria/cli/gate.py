@@ -85,7 +85,7 @@ def history(
 ) -> None:
     """Show test metrics over a branch's commits, also as FOLDER/metrics_history.csv and .png."""
     from malaria.core.params import load
-    from malaria.gate.history import draw_history, read_history
+    from malaria.gate.history import by_commit, draw_history, read_history
     from malaria.paths import PARAMS
     from malaria.pipeline.git import predicted_folders
     from malaria.prediction.params import EvaluateParams
@@ -100,5 +100,5 @@ def history(
     write_table(found.table, path)
     picture = path.with_suffix(".png")
     draw_history(found.table, picture, f"{folder} on {ref}")
-    typer.echo(as_text(found.table.drop(columns="reason")))
+    typer.echo(as_text(by_commit(found.table)))
     typer.echo(f"{path.relative_to(root.ROOT)} and its picture {picture.relative_to(root.ROOT)}")

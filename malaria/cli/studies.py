@@ -20,7 +20,11 @@ def repeat(
     ] = None,
     folder: root.Folder = None,
 ) -> None:
-    """Run a recipe on k folds of the patients, or with several seeds, as DVC experiments."""
+    """Run a recipe on k folds of the patients, or with several seeds, as DVC experiments.
+
+    Each runs up to `evaluate`, which is what `summary` and `audit` need. Heat maps and report of
+    one: `dvc exp apply NAME`, then `dvc repro`.
+    """
     from malaria.studies.repeats import folds_of, run_series, seeds_of
 
     if (folds is None) == (seeds is None):

@@ -21,6 +21,7 @@ from malaria.prediction.table import read_predictions
 MARKERS = {"sensitivity": "o", "specificity": "s", "roc_auc": "^"}
 COLUMNS = ["commit", "date", "subject", "test_set", "metric", "estimate", "low", "high", "reason"]
 SHOWN = 8  # characters of a hash
+LONGEST_SUBJECT = 40  # characters on the terminal
 APART = 0.12  # of the markers at one commit
 
 
@@ -57,6 +58,21 @@ def read_history(root: Path, ref: str, folder: str, replicates: int, seed: int) 
             f"{f' ({notes[-1]})' if notes else ''}; name another folder or --ref."
         )
     return History(pd.DataFrame(rows, columns=COLUMNS), notes)
+
+
+def by_commit(history: pd.DataFrame) -> pd.DataFrame:
+    """Return a row per commit for the terminal: each metric with its interval, the subject last."""
+    values = history.apply(
+        lambda row: (
+            f"{row.estimate:.3f}"
+            + ("" if pd.isna(row.low) else f" ({row.low:.3f} to {row.high:.3f})")
+        ),
+        axis=1,
+    )
+    index = [history[name] for name in ("commit", "date", "test_set", "subject", "metric")]
+    wide = values.set_axis(pd.MultiIndex.from_arrays(index)).unstack(sort=False).reset_index()
+    subject = wide.pop("subject").str.slice(0, LONGEST_SUBJECT)
+    return wide.assign(subject=subject).rename_axis(columns=None)
 
 
 def draw_history(history: pd.DataFrame, path: Path, title: str) -> None:

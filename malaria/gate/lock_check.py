@@ -77,7 +77,7 @@ def _compare(root: Path, folder: str) -> LockState:
     changes = _Pipeline(root, lock, params, stages, entries).changes(status)
     evaluated = entries[EVALUATE].params if EVALUATE in entries else {}
     reasons = [
-        *(sentence.replace("{}", _joined(names)) for sentence, names in changes.items()),
+        *(_filled(sentence, names) for sentence, names in changes.items()),
         *metrics_faults(base, place(folder, METRICS), flatten(evaluated).get("evaluate.threshold")),
     ]
     if not reasons:
@@ -208,6 +208,9 @@ def _shown(value: object) -> str:
     return json.dumps(value, default=str)
 
 
-def _joined(names: Sequence[str]) -> str:
+def _filled(sentence: str, names: Sequence[str]) -> str:
+    """Return a sentence with the stages that {} stands for."""
     *others, last = names
-    return f"{', '.join(others)} and {last}" if others else last
+    if not others:
+        return sentence.replace("{}", last)
+    return sentence.replace("{} has ", "{} have ").replace("{}", f"{', '.join(others)} and {last}")

@@ -27,14 +27,6 @@ from malaria.pipeline.stages import (
 Parts = dict[str, dict[str, dict[str, Any]]]
 
 
-def identity(folder: Path, params: Mapping[str, Any]) -> str:
-    """Return the identity of the experiment that `folder` would run now.
-
-    `params` is the content of params.yaml.
-    """
-    return digest_of(parts_now(folder, params))
-
-
 def identity_of_lock(folder: Path) -> str:
     """Return the identity of the experiment that the finished `folder`/dvc.lock records."""
     locked = read_yaml(folder / LOCK)
@@ -42,7 +34,10 @@ def identity_of_lock(folder: Path) -> str:
 
 
 def parts_now(folder: Path, params: Mapping[str, Any]) -> Parts:
-    """Return what makes up the identity of the experiment that `folder` would run now."""
+    """Return what makes up the identity of the experiment that `folder` would run now.
+
+    `params` is the content of params.yaml.
+    """
     return parts_of(read_stages(folder, params), params, lambda path: md5_at(folder, path))
 
 

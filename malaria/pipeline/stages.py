@@ -112,6 +112,13 @@ def md5_of_folder(hashes: Mapping[str, str]) -> str:
     return md5_of(json.dumps(listed, sort_keys=True).encode()) + FOLDER
 
 
+def up_to(stages: Mapping[str, Stage], name: str) -> set[str]:
+    """Return a stage and all stages whose outputs it needs, by name."""
+    made = {out: other for other, stage in stages.items() for out in stage.outs}
+    needed = {made[dep] for dep in stages[name].deps if dep in made}
+    return {name}.union(*(up_to(stages, other) for other in needed))
+
+
 def files_at(folder: Path, path: str) -> list[str]:
     """Return those files of a folder that dvc.yaml names which count, relative to it."""
     top = folder / path

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +13,19 @@ from PIL import Image
 
 from malaria.core.files import write_file
 from malaria.core.table import LABELS
-from malaria.data.corrections import read_list
+from malaria.data.corrections import VERDICTS, read_list
 from malaria.drawing import drawn
 from malaria.errors import MalariaError
+from malaria.evaluation.metrics import compute_metrics
+from malaria.paths import AUDIT
+from malaria.pipeline.stages import place
 from malaria.prediction.table import DIGITS, write_table
 from malaria.report.page import png_address, render
 
 MEASURED = ["probability", "quality"]
 COLUMNS = ["rank", "cell_id", "patient", "label", *MEASURED, "verdict"]
 DRAWN = (4, 8)  # rows and columns of the picture
+LEAST_AREA = 0.9  # under the ROC curve, of a model that can judge labels
 
 
 def pooled(series: Mapping[str, pd.DataFrame], cells: pd.DataFrame) -> pd.DataFrame:
@@ -87,23 +92,61 @@ def write_list(found: pd.DataFrame, path: Path) -> int:
     return len(kept)
 
 
-def write_page(
-    found: pd.DataFrame, images: np.ndarray, rows: pd.Series, path: Path, title: str
-) -> None:
-    """Write one page with a picture of each cell of the list.
+def warning_of(series: Mapping[str, pd.DataFrame]) -> str:
+    """Return a sentence on the models of a series that are no judges of labels, '' if all are."""
+    areas = {name: compute_metrics(cells, 0.5)["roc_auc"] for name, cells in series.items()}
+    weak = {name: area for name, area in areas.items() if not area >= LEAST_AREA}
+    if not weak:
+        return ""
+    shown = ", ".join(f"{name} {area:.3f}" for name, area in weak.items())
+    return (
+        f"The area under the ROC curve is below {LEAST_AREA:g} for {shown}: such a model is no "
+        "judge of labels, and most of what it doubts are its own mistakes."
+    )
 
-    `images` is uint8 (N, S, S, 3); `rows` has the row of each cell by its cell_id.
+
+@dataclass(frozen=True)
+class Page:
+    """What a page for review shows besides its cells."""
+
+    title: str
+    warning: str  # '' if there is nothing to warn of
+    folder: str  # of the pipeline, relative to the repository
+
+
+def write_page(
+    found: pd.DataFrame, images: np.ndarray, rows: pd.Series, path: Path, content: Page
+) -> None:
+    """Write one page with a picture of each cell of the list, in which a person decides.
+
+    It saves the list that lies beside it at `path`, with what was chosen. `images` is uint8
+    (N, S, S, 3); `rows` has the row of each cell by its cell_id.
     """
     pictures = [png_address(_png(images[rows[cell]])) for cell in found["cell_id"]]
-    cells = found.assign(picture=pictures).to_dict("records")
-    page = render("audit.html.j2", title=title, cells=cells, labels=LABELS)
+    listed = read_list(path.with_suffix(".csv"))
+    name = f"{path.stem}.csv"
+    page = render(
+        "audit.html.j2",
+        title=content.title,
+        warning=content.warning,
+        place=place(content.folder, f"{AUDIT}/{name}"),
+        cells=found.assign(picture=pictures).to_dict("records"),
+        labels=LABELS,
+        verdicts=VERDICTS,
+        listed={
+            "name": name,
+            "path": f"{AUDIT}/{name}",
+            "columns": list(listed),
+            "rows": listed.to_numpy(dtype=str).tolist(),
+        },
+    )
     write_file(path, page)
 
 
 def draw_list(
     found: pd.DataFrame, images: np.ndarray, rows: pd.Series, path: Path, title: str
 ) -> None:
-    """Draw the first cells of the list; the arguments are those of `write_page`."""
+    """Draw the first cells of the list; `images` and `rows` are those of `write_page`."""
     with drawn(path, title, (11, 6.4)) as figure:
         axes = figure.subplots(*DRAWN)
         for ax in axes.flat:

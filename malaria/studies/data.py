@@ -4,11 +4,12 @@ from pathlib import Path
 
 from malaria.errors import MalariaError
 from malaria.paths import CELLS, IMAGES, ORDER, dvc
+from malaria.pipeline.stages import place
 
 
-def check_data(folder: Path, shown: str = "") -> None:
-    """Raise MalariaError if a pipeline's folder lacks its cells; `shown` names it in messages."""
-    for path in (folder / CELLS, folder / IMAGES, folder / ORDER):
-        if not path.exists():
-            remedy = dvc(shown or str(folder), "repro split preprocess")
-            raise MalariaError(f"{path} is missing; make it with `{remedy}`.")
+def check_data(base: Path, folder: str) -> None:
+    """Raise MalariaError if a pipeline's folder lacks its cells; `folder` is its name in messages."""
+    for path in (CELLS, IMAGES, ORDER):
+        if not (base / path).exists():
+            remedy = dvc(folder, "repro split preprocess")
+            raise MalariaError(f"{place(folder, path)} is missing; make it with `{remedy}`.")

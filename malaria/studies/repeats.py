@@ -20,11 +20,12 @@ from malaria.core.yaml_files import parse_yaml, read_yaml
 from malaria.errors import MalariaError
 from malaria.params import check_study
 from malaria.paths import LOCK, METRICS, PARAMS, PREDICTIONS, dvc
-from malaria.pipeline.identity import digest_of, identity, locked_parts
-from malaria.pipeline.stages import hashes_in, place
+from malaria.pipeline.identity import locked_parts, parts_now
+from malaria.pipeline.stages import hashes_in, place, read_stages, up_to
 from malaria.prediction.table import PREDICTION_COLUMNS, read_predictions
 from malaria.studies.experiments import file_at, list_experiments
 
+LAST = "evaluate"  # the stage that a series runs up to; heat maps and report are left out
 SPLIT = "test"  # the split by which the runs of a series are compared
 COUNTS = ("n_cells", "n_patients")
 
@@ -51,7 +52,7 @@ def seeds_of(name: str, seeds: Sequence[int], settings: Sequence[str]) -> list[R
 
 
 def run_series(root: Path, folder: str, series: Sequence[Repeat]) -> Iterator[str]:
-    """Run each that has not run yet as a temporary DVC experiment; give progress messages.
+    """Run each up to LAST that has not run yet, as temporary DVC experiments; give messages.
 
     `folder` is the pipeline's, relative to the repository. All params are checked before the
     first run. Raises MalariaError for an experiment of the same name with other params or code,
@@ -63,7 +64,7 @@ def run_series(root: Path, folder: str, series: Sequence[Repeat]) -> Iterator[st
         yield f"{repeat.experiment} starts"
         run = [sys.executable, "-m", "dvc", "exp", "run", "--temp", f"--name={repeat.experiment}"]
         changes = [f"--set-param={setting}" for setting in repeat.settings]
-        if subprocess.run([*run, *changes], cwd=root / folder, check=False).returncode:
+        if subprocess.run([*run, *changes, LAST], cwd=root / folder, check=False).returncode:
             raise MalariaError(
                 f"the DVC experiment {repeat.experiment} failed, see above; the same command "
                 "resumes the series and keeps the runs that have finished."
@@ -132,8 +133,9 @@ def _has_run(root: Path, folder: str, repeat: Repeat) -> bool:
     if commit is None:
         return False
     lock = parse_yaml(file_at(root, commit, place(folder, LOCK)))
-    ran = digest_of(locked_parts(lock["stages"], hashes_in(lock)))
-    if ran == identity(root / folder, params):
+    ran = locked_parts(lock["stages"], hashes_in(lock))
+    now = parts_now(root / folder, params)
+    if all(ran.get(name) == now[name] for name in up_to(read_stages(root / folder, params), LAST)):
         return True
     remedy = dvc(folder, f"exp remove {repeat.experiment}")
     raise MalariaError(

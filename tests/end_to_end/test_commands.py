@@ -54,7 +54,7 @@ def test_a_user_sees_one_sentence_and_quiet_libraries(finished: Checkout) -> Non
     assert result.returncode == 2
     assert result.stdout == ""
     assert result.stderr == (
-        f"malaria: {finished.root}/pilot/data/cells.csv is missing; make it with "
+        "malaria: pilot/data/cells.csv is missing; make it with "
         "`uv run dvc --cd pilot repro split preprocess`.\n"
     )
 

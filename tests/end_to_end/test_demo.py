@@ -15,7 +15,7 @@ from malaria.evaluation.curves import compute_curves
 from malaria.evaluation.metrics import choose_threshold, compute_metrics
 from malaria.evaluation.tables import Settings, assess
 from malaria.params import load_study
-from malaria.pipeline.identity import identity, identity_of_lock
+from malaria.pipeline.identity import digest_of, identity_of_lock, parts_now
 from malaria.pipeline.stages import read_stages
 from malaria.prediction.external import pin, read_external
 from malaria.prediction.table import read_predictions, write_table
@@ -165,15 +165,15 @@ def test_the_identity_is_known_before_and_after(
     finished: Checkout, new_checkout: NewCheckout
 ) -> None:
     fresh = new_checkout("fresh")
-    before = identity(fresh.demo, load_study(fresh.demo / "params.yaml"))
+    before = digest_of(parts_now(fresh.demo, load_study(fresh.demo / "params.yaml")))
     assert identity_of_lock(finished.demo) == before
     params = fresh.demo / "params.yaml"
     params.write_text(params.read_text().replace("threshold: youden", "threshold: fixed_0.5"))
-    assert identity(fresh.demo, load_study(params)) != before
+    assert digest_of(parts_now(fresh.demo, load_study(params))) != before
     code = fresh.root / "malaria/evaluation/curves.py"
     params.write_text(params.read_text().replace("threshold: fixed_0.5", "threshold: youden"))
     code.write_text(code.read_text() + "\n")
-    assert identity(fresh.demo, load_study(params)) != before
+    assert digest_of(parts_now(fresh.demo, load_study(params))) != before
 
 
 def test_revisions_can_be_compared(finished: Checkout, tmp_path: Path) -> None:

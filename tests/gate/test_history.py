@@ -127,6 +127,10 @@ def test_the_command_leaves_a_table_and_a_picture_that_git_ignores(
     assert answer.stdout.endswith(
         "pilot/metrics_history.csv and its picture pilot/metrics_history.png\n"
     )
+    heads, *rows = answer.stdout.splitlines()[:-1]
+    names = ["commit", "date", "test_set", "sensitivity", "specificity", "roc_auc", "subject"]
+    assert heads.split() == names
+    assert len(rows) == 2  # one for each commit
     table = pd.read_csv(root / "pilot/metrics_history.csv")
     assert table["metric"].tolist() == ["sensitivity", "specificity", "roc_auc"] * 2
     (root / ".gitignore").write_bytes((REPO / ".gitignore").read_bytes())

@@ -151,10 +151,13 @@ def test_another_model_and_a_new_stage_have_not_run(clone: Path) -> None:
         "  report:",
         "  explain: {cmd: x, deps: [models/model.keras]}\n  report:",
     )
+    edit(clone / "dvc.yaml", "params: [evaluate.threshold]", "params: [evaluate.limit]")
+    edit(clone / "dvc.yaml", "params: [evaluate]", "params: [evaluate, evaluate.limit]")
     state = check_lock(clone, ".")
     assert state.reasons == (
         "train has not run since dvc.yaml names malaria/systems/l.py",
         'train.model in params.yaml is "l", but train ran with "s"',
+        "evaluate and report have not run since dvc.yaml names evaluate.limit",
         "dvc.lock records no run of explain",
     )
     assert state.rerun == ("train", "evaluate", "explain", "report")

@@ -10,7 +10,16 @@ from PIL import Image
 
 from malaria.data.corrections import read_corrections
 from malaria.errors import MalariaError
-from malaria.studies.audit import COLUMNS, doubtful, draw_list, pooled, write_list, write_page
+from malaria.studies.audit import (
+    COLUMNS,
+    Page,
+    doubtful,
+    draw_list,
+    pooled,
+    warning_of,
+    write_list,
+    write_page,
+)
 from tests.conftest import little_space, random_images
 
 FLIPPED = [3, 40, 77]
@@ -126,10 +135,20 @@ def test_the_page_and_the_picture_show_the_cells(tmp_path: Path) -> None:
     found = doubtful(table)
     images = random_images(len(table), 16)
     rows = pd.Series(table.index, index=table["cell_id"])
-    write_page(found, images, rows, tmp_path / "cv.html", "Doubtful <labels>")
+    write_list(found, tmp_path / "cv.csv")
+    write_page(found, images, rows, tmp_path / "cv.html", Page("Doubtful <labels>", "", "demo"))
     page = (tmp_path / "cv.html").read_text()
     assert len(re.findall(r'<img src="data:image/png;base64,', page)) == 3
     assert "Doubtful &lt;labels&gt;" in page
     assert not re.search(r'(src|href)="(?!data:)', page)
     draw_list(found, images, rows, tmp_path / "cv.png", "title")
     assert Image.open(tmp_path / "cv.png").size == (1100, 640)
+
+
+def test_models_that_are_no_judges_are_named() -> None:
+    good = predictions().assign(logit=lambda cells: cells["probability"])
+    noise = np.random.default_rng(0).normal(size=len(good))
+    assert warning_of({"cv-fold1": good}) == ""
+    said = warning_of({"cv-fold1": good, "cv-fold2": good.assign(logit=noise)})
+    assert said.startswith("The area under the ROC curve is below 0.9 for cv-fold2 0.")
+    assert "cv-fold1" not in said

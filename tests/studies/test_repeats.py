@@ -3,12 +3,16 @@
 import json
 import shutil
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pandas as pd
 import pytest
 
+from malaria.core.yaml_files import read_yaml
 from malaria.errors import MalariaError
+from malaria.pipeline.stages import read_stages, up_to
 from malaria.prediction.table import PREDICTION_COLUMNS, as_text
+from malaria.studies import repeats
 from malaria.studies.repeats import Repeat, folds_of, read_series, run_series, seeds_of, summarise
 from tests.conftest import REPO
 from tests.git_repo import keep_as_experiment, start_repository
@@ -70,6 +74,26 @@ def test_predictions_of_a_series_are_those_of_its_test_splits(root: Path) -> Non
     assert found["cv-fold2"]["called"].tolist() == [False, True]  # at .4, the run's own threshold
     assert found["cv-fold10"]["cell_id"].tolist() == ["cv-fold10_0", "cv-fold10_1"]
     assert set(found["cv-fold2"]["split"]) == {"test"}
+
+
+def test_a_series_runs_what_its_summary_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    commands = []
+
+    def run(command: list[str], **_: object) -> CompletedProcess[bytes]:
+        commands.append(command)
+        return CompletedProcess(command, 0)
+
+    monkeypatch.setattr(repeats, "_has_run", lambda *_: False)
+    monkeypatch.setattr("subprocess.run", run)
+    assert list(run_series(REPO, "demo", seeds_of("s", [1, 2], [])))[1:] == [
+        "s-seed1 starts",
+        "s-seed2 starts",
+    ]
+    assert [command[-1] for command in commands] == ["evaluate", "evaluate"]
+    stages = read_stages(REPO / "demo", read_yaml(REPO / "demo/params.yaml"))
+    needed = up_to(stages, "evaluate")
+    assert {"fetch", "controls", "train", "predict", "evaluate"} <= needed
+    assert not {"explore", "explain", "report"} & needed
 
 
 def test_a_series_that_is_not_there_is_named(root: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from malaria.core.yaml_files import read_yaml
 from malaria.pipeline.history import open_files, read_states, worktree
-from malaria.pipeline.identity import identity, identity_of_lock, parts_now
+from malaria.pipeline.identity import digest_of, identity_of_lock, parts_now
 from malaria.tracking.rows import ExperimentRow, describe, parts_at, row_of, title
 from tests.lock_repo import LockRepo, md5_of
 
@@ -27,7 +27,7 @@ def row_now(repo: LockRepo) -> ExperimentRow:
 
 def live_identity(repo: LockRepo) -> str:
     """What live logging calls the experiment that would run now."""
-    return identity(repo.folder, read_yaml(repo.folder / "params.yaml"))
+    return digest_of(parts_now(repo.folder, read_yaml(repo.folder / "params.yaml")))
 
 
 def test_a_whole_lock_is_the_experiment_that_ran(repo: LockRepo) -> None:
