@@ -17,7 +17,7 @@ from malaria.data.corrections import VERDICTS, read_list
 from malaria.drawing import drawn
 from malaria.errors import MalariaError
 from malaria.evaluation.metrics import compute_metrics
-from malaria.paths import AUDIT
+from malaria.paths import AUDIT, PARAMS
 from malaria.pipeline.stages import place
 from malaria.prediction.table import DIGITS, write_table
 from malaria.report.page import png_address, render
@@ -130,6 +130,7 @@ def write_page(
         title=content.title,
         warning=content.warning,
         place=place(content.folder, f"{AUDIT}/{name}"),
+        params=place(content.folder, PARAMS),
         cells=found.assign(picture=pictures).to_dict("records"),
         labels=LABELS,
         verdicts=VERDICTS,

@@ -8,7 +8,7 @@ from malaria.pipeline.stages import place
 
 
 def check_data(base: Path, folder: str) -> None:
-    """Raise MalariaError if a pipeline's folder lacks its cells; `folder` is its name in messages."""
+    """Raise MalariaError if a pipeline lacks its cells; `folder` is its name in messages."""
     for path in (CELLS, IMAGES, ORDER):
         if not (base / path).exists():
             remedy = dvc(folder, "repro split preprocess")
