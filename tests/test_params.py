@@ -114,8 +114,8 @@ IMPOSSIBLE: dict[str, list[tuple[object, str]]] = {
     "train.distribution": [("all", "'auto', 'single' or 'data_parallel'")],
     "train.precision": [("float16", "'auto', 'float32', 'mixed_bfloat16' or 'mixed_float16'")],
     "train.weights": [
-        *((value, "imagenet|none|sha256:") for value in ("ImageNet", "imagenet\n", HASH)),
-        *((f"sha256:{end}", "imagenet|none|sha") for end in ("abc", HASH.upper(), f"{HASH}0")),
+        *((value, "imagenet|vgg16|none|arrays:") for value in ("ImageNet", "imagenet\n", HASH)),
+        *((f"arrays:{end}", "none|arrays:") for end in ("abc", HASH.upper(), f"{HASH}0")),
     ],
     "evaluate.threshold": [("0.5", "'youden', 'fixed_0.5', 'sensitivity_0.95'")],
     "gate.level": [(1, "less than 1")],

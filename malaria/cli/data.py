@@ -27,14 +27,24 @@ def subset(
 
 
 def pin(
-    path: Annotated[Path, typer.Argument(help="zip or folder of labelled crops")],
+    path: Annotated[
+        Path, typer.Argument(help="zip or folder of labelled crops, or HDF5 file of weights")
+    ],
     folder: root.Folder = None,
 ) -> None:
-    """Check an external test set and print the line that pins it in FOLDER/params.yaml.
+    """Check an external test set, or weights, and print the line that pins it in FOLDER/params.yaml.
 
-    Its path is relative to FOLDER if the set lies in this repository. It also warns of double
-    cells, and of pictures that are unlike any cell of the set.
+    The path of a set is relative to FOLDER if it lies in this repository. It also warns of double
+    cells, and of pictures that are unlike any cell of the set. Weights are pinned by the content
+    of their arrays.
     """
+    import h5py
+
+    if path.is_file() and h5py.is_hdf5(path):
+        from malaria.models.base.weights import pin as pin_weights
+
+        typer.echo(pin_weights(path))
+        return
     base = root.ROOT / root.chosen(folder)
     from malaria.prediction.external import pin as pin_crops
 

@@ -16,7 +16,6 @@ MIRROR = "MALARIA_MIRROR"
 SIZES = {
     "0a949556b2414159b5100192609805376654c4266d8d187be9b1922fad43c668": 353_452_851,
     "3465a02af274b91e4011d4758fb170122b9693b8d9e75815c521bc37ebf4ab37": 123_077_583,
-    "b073430d06b240eae94e8164210a3a8422d16201cf919cafefd96901b925c13f": 40_090_080,
 }
 DRAFT = ".draft-"  # how the folder of a draft begins; only a killed process leaves one
 
@@ -68,15 +67,14 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def find_in_mirror(sha256: str) -> Path | None:
-    """Return a file with this hash in the folder `$MALARIA_MIRROR` or below it, else None.
+def mirror_files() -> list[Path]:
+    """Return the readable files in the folder `$MALARIA_MIRROR` or below it, the smallest first.
 
-    Only files of its size are read, if SIZES has it, else the smallest first. Raises MalariaError
-    if the variable is set to something that is not a folder.
+    There are none if the variable is not set. Raises MalariaError if it is no folder.
     """
     mirror = os.environ.get(MIRROR)
     if not mirror:
-        return None
+        return []
     if not Path(mirror).is_dir():
         raise MalariaError(
             f"{MIRROR} is {mirror!r}, which is not a folder; set it to the folder that holds "
@@ -85,10 +83,17 @@ def find_in_mirror(sha256: str) -> Path | None:
     files = (
         path for path in Path(mirror).rglob("*") if path.is_file() and os.access(path, os.R_OK)
     )
-    sizes = {path: path.stat().st_size for path in files}
+    return sorted(files, key=lambda path: (path.stat().st_size, path))
+
+
+def find_in_mirror(sha256: str) -> Path | None:
+    """Return a file with this hash in the folder `$MALARIA_MIRROR` or below it, else None.
+
+    Only files of its size are read, if SIZES has it. Raises MalariaError as `mirror_files` does.
+    """
     wanted = SIZES.get(sha256)
-    for path in sorted(sizes, key=lambda path: (sizes[path], path)):
-        if wanted in (None, sizes[path]) and sha256_of(path) == sha256:
+    for path in mirror_files():
+        if wanted in (None, path.stat().st_size) and sha256_of(path) == sha256:
             return path
     return None
 

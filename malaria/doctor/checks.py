@@ -21,7 +21,7 @@ from malaria.data.params import FetchParams
 from malaria.doctor.finding import Finding, ask, one_line
 from malaria.doctor.store import check_store
 from malaria.errors import MalariaError
-from malaria.models.base.weights import PINNED
+from malaria.models.base.weights import PINNED, find_weights
 from malaria.paths import LOCK, PARAMS, PIPELINES, ZIP, dvc
 from malaria.pipeline.facts import CHECKPOINTS
 from malaria.pipeline.git import check_whole
@@ -118,8 +118,11 @@ def check_pinned(root: Path) -> Iterator[Finding]:
         pins = [(s.name, s.sha256, [s.path]) for s in load(EvaluateParams, params).external]
         if fetch.sha256 and not fetch.url.startswith(("http://", "https://")):
             pins.append(("its zip", fetch.sha256, [ZIP, fetch.url]))
-        if weights.startswith(PINNED):
-            pins.append(("its weights", weights.removeprefix(PINNED), []))
+        if weights.startswith(PINNED):  # else a name, which has a web address
+            try:
+                find_weights(weights)
+            except MalariaError as error:
+                yield Finding("warn", f"{folder}: {error}")
         for what, sha256, paths in pins:
             is_here = any((params.parent / path).exists() for path in paths)
             if not is_here and not find_in_mirror(sha256):

@@ -8,7 +8,7 @@ from malaria.core.params import OR_RECIPE, Section
 from malaria.models.base.recipe import Engine, FillMode, Optimizer, Schedule
 from malaria.models.base.system import check_name
 
-Weights = Annotated[str, StringConstraints(pattern=r"^(imagenet|none|sha256:[0-9a-f]{64})$")]
+Weights = Annotated[str, StringConstraints(pattern=r"^(imagenet|vgg16|none|arrays:[0-9a-f]{64})$")]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Range = Annotated[list[Positive], Field(min_length=2, max_length=2)]  # lowest and highest factor
 

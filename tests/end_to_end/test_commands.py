@@ -79,7 +79,7 @@ def test_a_series_goes_on_where_it_was_and_is_summed_up(finished: Checkout, tmp_
     checkout = finished.copy(tmp_path)
     checkout.commit("results")
     series = ("repeat", "--folder", "demo", "--name", "s", "--seeds", "1,2", "-S")
-    missing = ("train.model=resnet18", "-S", f"train.weights=sha256:{'0' * 64}")
+    missing = ("train.model=resnet18", "-S", f"train.weights=arrays:{'0' * 64}")
     stopped = malaria(checkout, *series, *missing, check=False)
     assert stopped.returncode == 2
     assert "the DVC experiment s-seed1 failed" in stopped.stderr

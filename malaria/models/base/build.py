@@ -16,7 +16,7 @@ from malaria.models.base.weights import Weights
 def build(name: str, size: int, weights: Weights) -> keras.Model:
     """Return the model `name` for (N, size, size, 3) uint8 RGB; its output is (N, 1) float32.
 
-    `weights` is a file, 'imagenet' or None; systems without a pre-trained body ignore it.
+    `weights` is a file, 'imagenet', 'vgg16' or None; systems without a pre-trained body ignore it.
     Raises MalariaError if weights are not available or the size is too small.
     """
     system = find_system(name)

@@ -6,7 +6,7 @@ import keras
 from keras import layers
 
 from malaria.errors import MalariaError
-from malaria.models.base.weights import IMAGENET, Weights, loading
+from malaria.models.base.weights import IMAGENET, VGG16, Weights, loading
 
 TIMM = "hf://timm/{name}.a1_in1k"  # on Hugging Face
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of RGB from 0 to 1, for timm's weights
@@ -23,6 +23,11 @@ def features(
     `weights` is 'imagenet' (timm's, from Hugging Face), a file that KerasHub wrote
     (*.weights.h5) or None.
     """
+    if weights == VGG16:
+        raise MalariaError(
+            f"train.weights is vgg16, but train.model {name} is a ResNet; set train.weights to "
+            "imagenet or none."
+        )
     try:  # imported here, because other models do not need KerasHub
         from keras_hub.models import ResNetBackbone
     except ModuleNotFoundError as error:

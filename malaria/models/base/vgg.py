@@ -3,7 +3,8 @@
 import keras
 from keras import layers
 
-from malaria.models.base.weights import Weights, loading
+from malaria.models.base.vgg16 import start_from_vgg16
+from malaria.models.base.weights import VGG16, Weights, loading
 
 IMAGENET_MEAN_BGR = (103.939, 116.779, 123.68)  # of keras.applications' VGG weights
 GROUPS = (("block1", "block2", "block3"), ("block4", "block5"))
@@ -18,8 +19,12 @@ def convolutions(
     name = application.__name__
     with loading(weights, f"{name} convolutions, in Keras' own layout without the top layers"):
         body = application(
-            include_top=False, weights=weights, input_tensor=_expected(image, weights)
+            include_top=False,
+            weights=None if weights == VGG16 else weights,
+            input_tensor=_expected(image, weights),
         )
+        if weights == VGG16:
+            start_from_vgg16(body)
     for layer in body.layers:
         layer.trainable = layer.name.startswith(trainable)
     return body.output
