@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 ROOT = Path(__file__).resolve().parents[1]
 DVC = [sys.executable, "-m", "dvc"]
 REPRO = [*DVC, "--cd", "demo", "repro"]
-MALARIA = [sys.executable, "-m", "malaria.cli.main"]
+MALARIA = [sys.executable, "-m", "malaria"]
 GIT = ["git", "-c", "user.name=benchmark", "-c", "user.email=benchmark@example.org"]
 # What a run without work costs depends on files, not on cells.
 SMALL: dict[str, dict[str, Any]] = {

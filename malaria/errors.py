@@ -1,4 +1,4 @@
-"""The error that a user can fix."""
+"""The error that a user can fix, and what a user stops."""
 
 
 class MalariaError(Exception):
@@ -6,3 +6,7 @@ class MalariaError(Exception):
 
     Stages and commands print the message without a traceback; stages exit with 1, commands with 2.
     """
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM where there is more to say: what is kept, and how to resume."""

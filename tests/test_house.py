@@ -53,6 +53,7 @@ ORDER = [
     ["tracking", "studies"],
     ["registry", "doctor"],
     ["cli"],
+    ["__main__"],
 ]
 # An edit of these cannot change an output of a stage, so no stage depends on them: messages, names
 # of files (held against dvc.yaml below), and quiet starts.

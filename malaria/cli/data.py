@@ -22,6 +22,7 @@ def subset(
     from malaria.studies.subset import read_patients, write_subset
 
     chosen = read_patients(patients)
+    root.tell(f"{dest} is written")
     sha256 = write_subset(source, chosen, dest)
     typer.echo(f"{dest}: {len(chosen)} patients, {dest.stat().st_size} bytes, SHA-256 {sha256}")
 
@@ -63,7 +64,6 @@ def audit(
 
     from malaria.core.files import sha256_of
     from malaria.core.table import describe_data, open_images, read_cells
-    from malaria.studies import audit as auditing
     from malaria.studies.data import check_data
     from malaria.studies.repeats import read_series
 
@@ -71,6 +71,9 @@ def audit(
     series = read_series(root.ROOT, folder, name)
     base = root.ROOT / folder
     check_data(base, folder)
+    root.tell("doubtful labels are looked for")
+    from malaria.studies import audit as auditing
+
     cells = read_cells(base / CELLS)
     images = open_images(base / IMAGES, base / ORDER, cells)
     found = auditing.doubtful(auditing.pooled(series, cells))

@@ -23,6 +23,7 @@ def lock_check(
     Results that are not committed are checked too, and named. If Git has none of a folder's, as of
     the demo's, they fail the command only if the folder is named.
     """
+    root.tell("locks are compared with code, params and results")
     from malaria.gate.lock_check import check_lock
     from malaria.paths import PIPELINES
 
@@ -51,6 +52,7 @@ def gate(
 
     The comment links to the run in MLflow if $MLFLOW_TRACKING_URI is a server that has it.
     """
+    root.tell(f"committed results are compared with those of {base}")
     from malaria.core.files import write_file
     from malaria.gate.folder import gate_folder
     from malaria.pipeline.git import predicted_folders
@@ -84,6 +86,7 @@ def history(
     ] = "main",
 ) -> None:
     """Show test metrics over a branch's commits, also as FOLDER/metrics_history.csv and .png."""
+    root.tell(f"results of the commits of {ref} are read")
     from malaria.core.params import load
     from malaria.gate.history import by_commit, draw_history, read_history
     from malaria.paths import PARAMS

@@ -9,7 +9,6 @@ import typer
 
 from malaria.cli import root
 from malaria.core.environment import check_backend
-from malaria.quiet_keras import held_back
 
 
 def predict(
@@ -31,15 +30,15 @@ def predict(
 
     Crops that are unlike any cell of the set, by size or background, are named in a warning.
     """
-    folder = root.chosen(folder)
-    check_backend()
-    with held_back():
-        from malaria.core.files import write_file
-        from malaria.registry import predict as prediction
+    from malaria.core.files import write_file
+    from malaria.registry import predict as prediction
 
+    folder = root.chosen(folder)
+
+    check_backend()
     if output is not None:
         prediction.check_output(output)
-    answer, warning = prediction.predict_files(root.ROOT, folder, files)
+    answer, warning = prediction.predict_files(root.ROOT, folder, files, root.tell)
     text = prediction.to_text(answer, as_json)
     if warning:
         typer.echo(f"malaria: warning: {warning}", err=True)
@@ -58,9 +57,14 @@ def register(folder: root.Folder = None, as_json: root.AsJson = False) -> None:
     Refused with exit code 2: results that do not belong to the code and params, and a model whose
     runs are not in the store (`uv run malaria sync` adds them).
     """
+    from malaria.registry.evaluated_model import read_evaluated_model
+
+    folder = root.chosen(folder)
+    read_evaluated_model(root.ROOT, folder)
+    root.tell("MLflow's store is opened")
     from malaria.registry.register import register as register_model
 
-    found = register_model(root.ROOT, root.chosen(folder))
+    found = register_model(root.ROOT, folder)
     if as_json:
         typer.echo(json.dumps(found, default=asdict, indent=2))
         return
@@ -87,9 +91,11 @@ def promote(
     Who, when, why, the verdict, the commit and the former champion stay with the version as its
     tags promotion.*.
     """
+    folder = root.chosen(folder)
+    root.tell("the candidate is compared with the champion")
     from malaria.registry.promote import promote as promote_model
 
-    found = promote_model(root.ROOT, root.chosen(folder), reason, by, evaluate_base)
+    found = promote_model(root.ROOT, folder, reason, by, evaluate_base)
     if as_json:
         typer.echo(json.dumps(asdict(found) | {"is_champion": found.is_champion}, indent=2))
     else:
@@ -111,6 +117,7 @@ def doctor(as_json: root.AsJson = False) -> None:
     are Python and its packages, Git, the device, the disk, pinned files, DVC's links, remotes and
     locks, MLflow's store, and what killed processes left. Nothing is changed.
     """
+    root.tell("checks take up to a minute")
     from malaria.doctor.checks import examine
 
     found = []

@@ -42,3 +42,8 @@ def chosen(
     folder = default_folder(ROOT, Path.cwd(), ready(ROOT, what), what)
     typer.echo(f"malaria: the folder is {folder}; --folder names another", err=True)
     return folder
+
+
+def tell(text: str) -> None:
+    """Say on stderr what a command does now, before seconds of silence."""
+    typer.echo(f"malaria: {text} ...", err=True)

@@ -78,8 +78,12 @@ def lr_range(
 
     Suggests the rate at which the smoothed loss falls most steeply before it is lowest.
     """
+    from malaria.studies.data import check_data
+
     folder = root.chosen(folder, IMAGES)
     check_backend()
+    check_data(root.ROOT / folder, folder)
+    root.tell("Keras starts")
     with held_back():
         from malaria.studies.lr_range import run
 

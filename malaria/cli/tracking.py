@@ -26,10 +26,12 @@ def sync(
     Files that the cache lacks are named and skipped; fetch them and sync again.
     """
     from malaria.pipeline.history import select, worktree
+
+    revisions = select(root.ROOT, rev, all_commits, experiments)
+    root.tell("MLflow's store is compared with Git and DVC's cache")
     from malaria.tracking.sync import sync as sync_store
     from malaria.tracking.sync_result import summary_of
 
-    revisions = select(root.ROOT, rev, all_commits, experiments)
     synced = sync_store(root.ROOT, revisions if rev else [*revisions, worktree(root.ROOT)])
     if as_json:
         typer.echo(json.dumps(synced, default=asdict, indent=2))
@@ -44,6 +46,7 @@ def runs(
     as_json: root.AsJson = False,
 ) -> None:
     """List the runs that read or made a file; exit with 1 if there are none."""
+    root.tell("MLflow's store is searched")
     from malaria.tracking.lineage import show, uses_of
 
     found = uses_of(root.ROOT, file)
@@ -63,6 +66,7 @@ def ui(
     ] = None,
 ) -> None:
     """Show the runs in MLflow's web interface until Ctrl-C, and print its address."""
-    from malaria.tracking import ui as web
+    root.tell("MLflow's interface starts, on a busy machine within a minute")
+    from malaria.tracking.ui import show
 
-    web.show(root.ROOT, host, port, typer.echo, lambda text: typer.echo(f"ui: {text}", err=True))
+    show(root.ROOT, host, port, typer.echo, lambda text: typer.echo(f"ui: {text}", err=True))

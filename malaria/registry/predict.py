@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,22 +10,29 @@ import pandas as pd
 
 from malaria.errors import MalariaError
 from malaria.prediction.table import DIGITS
-from malaria.registry.classifier import open_classifier
+from malaria.quiet_keras import held_back
 from malaria.registry.crops import list_crops, write_crops
 from malaria.registry.evaluated_model import read_evaluated_model
 
 
-def predict_files(root: Path, folder: str, paths: Sequence[Path]) -> tuple[pd.DataFrame, str]:
+def predict_files(
+    root: Path, folder: str, paths: Sequence[Path], tell: Callable[[str], object]
+) -> tuple[pd.DataFrame, str]:
     """Return file, probability, label and threshold, one row per image file, and a warning.
 
     The warning is '' if all files look like cells of the set.
 
     `folder` has the model and is relative to the repository; `paths` are files and folders of
-    them. All are decoded before the first is predicted, so a damaged one is reported early.
-    Raises MalariaError for a folder without an evaluated model, and for files that are not crops.
+    them. What is missing is reported before Keras starts, which `tell` is told, and all files are
+    decoded before the first is predicted, so a damaged one is reported early. Raises MalariaError
+    for a folder without an evaluated model, and for files that are not crops.
     """
     files = list_crops(paths)
     evaluated = read_evaluated_model(root, folder)
+    tell("Keras starts and loads the model")
+    with held_back():
+        from malaria.registry.classifier import open_classifier
+
     classifier = open_classifier(evaluated.model, evaluated.threshold)
     with tempfile.TemporaryDirectory(prefix="malaria-") as scratch:
         images = Path(scratch, "images.npy")

@@ -5,10 +5,13 @@ Each run is a DVC experiment of its own, so an interrupted series resumes where 
 
 import io
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +20,7 @@ from typing import Any
 import pandas as pd
 
 from malaria.core.yaml_files import parse_yaml, read_yaml
-from malaria.errors import MalariaError
+from malaria.errors import Interrupted, MalariaError
 from malaria.params import check_study
 from malaria.paths import LOCK, METRICS, PARAMS, PREDICTIONS, dvc
 from malaria.pipeline.identity import locked_parts, parts_now
@@ -56,19 +59,45 @@ def run_series(root: Path, folder: str, series: Sequence[Repeat]) -> Iterator[st
 
     `folder` is the pipeline's, relative to the repository. All params are checked before the
     first run. Raises MalariaError for an experiment of the same name with other params or code,
-    and if DVC fails.
+    and if DVC fails, and Interrupted at Ctrl-C, once all that was started has ended.
     """
     waiting = [repeat for repeat in series if not _has_run(root, folder, repeat)]
     yield f"{len(series) - len(waiting)} of {len(series)} have run already"
-    for repeat in waiting:
+    for number, repeat in enumerate(waiting, start=len(series) - len(waiting)):
         yield f"{repeat.experiment} starts"
         run = [sys.executable, "-m", "dvc", "exp", "run", "--temp", f"--name={repeat.experiment}"]
         changes = [f"--set-param={setting}" for setting in repeat.settings]
-        if subprocess.run([*run, *changes, LAST], cwd=root / folder, check=False).returncode:
+        try:
+            code = run_to_the_end([*run, *changes, LAST], root / folder)
+        except KeyboardInterrupt:
+            raise Interrupted(
+                f"{number} of {len(series)} runs have finished and are kept, and so are the whole "
+                f"epochs of {repeat.experiment}; the same command resumes the series"
+            ) from None
+        if code:
             raise MalariaError(
                 f"the DVC experiment {repeat.experiment} failed, see above; the same command "
                 "resumes the series and keeps the runs that have finished."
             )
+
+
+def run_to_the_end(command: Sequence[str], folder: Path) -> int:
+    """Run a program and return its exit code; an interrupt ends it and what it has started.
+
+    It has a process group of its own, because the interrupt may reach only this process. It gets
+    the time to close what it does; a second interrupt kills it.
+    """
+    process = subprocess.Popen(command, cwd=folder, process_group=0)
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        try:
+            os.killpg(process.pid, signal.SIGINT)
+            process.wait()
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        raise
 
 
 def read_series(root: Path, folder: str, name: str) -> dict[str, pd.DataFrame]:

@@ -22,15 +22,16 @@ from malaria.training.cluster import PROCESS, Cluster, read_cluster
 INTERRUPTED = 130
 FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 TRAIN = "train"  # the stage that has checkpoints, and that several processes can run together
+FETCH = "fetch"  # which keeps half a download
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 def run_stage(name: str, main: Callable[[StageRun], None]) -> None:
     """Run `main` in the pipeline's folder as stage `name`, logged as a run of its own.
 
-    A MalariaError is printed without traceback and exits with 1; any error closes the run
-    as FAILED, an interrupt as KILLED. Of several processes that train together only the first
-    logs and leaves outputs.
+    A MalariaError is printed without traceback and exits with 1; any error closes the run as
+    FAILED. Ctrl-C and SIGTERM close it as KILLED and say what is kept. Of several processes that
+    train together only the first logs and leaves outputs.
     """
     signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -52,6 +53,10 @@ def run_stage(name: str, main: Callable[[StageRun], None]) -> None:
         run.fail(str(error), traceback.format_exc())
         sys.exit(f"{name}: {error}")
     except KeyboardInterrupt:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)  # a second one ends it at once
+        if cluster.is_first:
+            print(f"{name}: interrupted; {_kept(name, facts)}.", file=sys.stderr, flush=True)
         run.fail("interrupted", traceback.format_exc(), status="KILLED")
         sys.exit(INTERRUPTED)
     except BaseException as error:
@@ -64,6 +69,16 @@ def run_stage(name: str, main: Callable[[StageRun], None]) -> None:
                 "its owner or permissions and run the same command again."
             )
         raise
+
+
+def _kept(name: str, facts: StageFacts) -> str:
+    """Return what an interrupted stage leaves, and how to continue."""
+    epochs = Checkpoint(facts.checkpoints, facts.key).epochs if name == TRAIN else 0
+    if epochs:
+        return f"{epochs} whole epochs are kept, and the same command resumes after them"
+    if name == FETCH:
+        return "what a download has so far is kept, and the same command resumes it"
+    return "the same command runs this stage again, and those before it are kept"
 
 
 def _delete_committed(facts: StageFacts) -> None:

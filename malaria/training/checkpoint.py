@@ -22,7 +22,7 @@ import numpy as np
 
 from malaria.errors import MalariaError
 
-STATE, COUNTS, FINISHED = "state", "arrays", "finished"
+STATE, COUNTS, FINISHED, HISTORY = "state", "arrays", "finished", "history"
 # What the content of a file raises; an OSError is about the disk or the permission to read it.
 DAMAGED = (
     ValueError,
@@ -118,6 +118,11 @@ class Checkpoint:
     def is_finished(self) -> bool:
         """Whether it has the last epoch of its training."""
         return bool(self._read_state().get(FINISHED))
+
+    @property
+    def epochs(self) -> int:
+        """The number of epochs that it has; 0 if there is none."""
+        return len(self._read_state().get(HISTORY, ()))
 
     def delete(self) -> None:
         """Delete the checkpoint, if there is one."""

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from malaria.errors import MalariaError
 from malaria.models.base.recipe import Recipe
 from malaria.training.batches import Batches
-from malaria.training.checkpoint import FINISHED, Checkpoint, Snapshot
+from malaria.training.checkpoint import FINISHED, HISTORY, Checkpoint, Snapshot
 from malaria.training.optimizers import make_optimizer
 
 # Metrics of the cross-entropy, because `loss` includes the penalty on large weights.
@@ -65,7 +65,7 @@ class Outcome:
 
     def restore(self, snapshot: Snapshot) -> None:
         """Take the epochs of a checkpoint."""
-        self.history = [dict(row) for row in snapshot.state["history"]]
+        self.history = [dict(row) for row in snapshot.state[HISTORY]]
         self.kept = snapshot.state["kept"]
         self.seconds = snapshot.state["seconds"]
         self.weights = snapshot.arrays.get("best", ())
@@ -155,7 +155,7 @@ class Fit:
                 name: {key: getattr(callback, key) for key in REMEMBERED[name]}
                 for name, callback in callbacks.items()
             },
-            "history": self.outcome.history,
+            HISTORY: self.outcome.history,
             "kept": self.outcome.kept,
             "seconds": self.outcome.seconds,
         }

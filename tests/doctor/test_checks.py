@@ -231,12 +231,12 @@ def test_a_check_that_breaks_is_a_finding_and_the_exit_code_is_1(
     monkeypatch.setattr(checks, "CHECKS", {"broken": broken})
     result = CliRunner().invoke(app, ["doctor"])
     assert result.exit_code == 1
-    assert result.output == (
+    assert result.stdout == (
         "ok   broken: is fine\nfail broken: cannot be checked (the disk is gone); fix that first\n"
     )
     monkeypatch.setattr(checks, "CHECKS", {"left": checks.check_leftovers})
     result = CliRunner().invoke(app, ["doctor", "--json"])
     assert result.exit_code == 0
-    assert json.loads(result.output) == [
+    assert json.loads(result.stdout) == [
         {"level": "ok", "found": "no problem", "remedy": "", "check": "left"}
     ]

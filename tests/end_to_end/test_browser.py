@@ -50,7 +50,7 @@ class Ui:
 
     def __init__(self, checkout: Checkout) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "malaria.cli.main", "ui"],
+            [sys.executable, "-m", "malaria", "ui"],
             cwd=checkout.root,
             env=checkout.env,
             stdout=subprocess.PIPE,
@@ -231,7 +231,7 @@ def test_a_store_that_cannot_be_opened_is_one_sentence(two_rows: Checkout, tmp_p
     store = tmp_path / "other.db"
     store.write_text("no database\n" * 100)
     result = two_rows.run(
-        *(sys.executable, "-m", "malaria.cli.main", "ui"),
+        *(sys.executable, "-m", "malaria", "ui"),
         check=False,
         MLFLOW_TRACKING_URI=f"sqlite:///{store}",
     )

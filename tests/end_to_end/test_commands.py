@@ -21,7 +21,7 @@ def malaria(
     checkout: Checkout, *arguments: str, check: bool = True, **env: str
 ) -> subprocess.CompletedProcess[str]:
     """Run the checkout's own `malaria`."""
-    command = [sys.executable, "-m", "malaria.cli.main", *arguments]
+    command = [sys.executable, "-m", "malaria", *arguments]
     return checkout.run(*command, cwd=None, check=check, **env)
 
 

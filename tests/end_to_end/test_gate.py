@@ -92,7 +92,5 @@ def test_four_pull_requests_are_judged_as_they_deserve(
     said = (found["worse"][2].root / "gate-comment.md").read_text()
     assert "## FAIL: worse than it may be" in said
     assert "<code>train&#46;epochs</code>" in said
-    told = edited.run(
-        sys.executable, "-m", "malaria.cli.main", "lock-check", "demo", check=False
-    ).stdout
+    told = edited.run(sys.executable, "-m", "malaria", "lock-check", "demo", check=False).stdout
     assert "demo/reports/metrics.json was modified after evaluate left it" in told

@@ -84,7 +84,7 @@ def test_a_call_that_is_killed_is_made_up_for(
     copy: Checkout, lost: dict[tuple[str, str], dict[str, Any]]
 ) -> None:
     for finished in (1, 4, 7):
-        process = copy.start("-m", "malaria.cli.main", "sync")
+        process = copy.start("-m", "malaria", "sync")
         while process.poll() is None and count_finished(copy.root / "mlflow.db") < finished:
             time.sleep(0.01)
         process.kill()
@@ -110,7 +110,7 @@ def count_finished(database: Path) -> int:
 def test_calls_at_the_same_time_make_each_run_once(
     copy: Checkout, lost: dict[tuple[str, str], dict[str, Any]]
 ) -> None:
-    processes = [copy.start("-m", "malaria.cli.main", "sync", "--json") for _ in range(4)]
+    processes = [copy.start("-m", "malaria", "sync", "--json") for _ in range(4)]
     answers = [json.loads(ended(process, 300)) for process in processes]
     made = [2 * len(STAGES), 0, 0, 0]  # of the demo, and of the pilot's lock in Git
     assert sorted((answer["runs"]["made"] for answer in answers), reverse=True) == made
@@ -124,7 +124,7 @@ def test_a_server_that_goes_away_in_the_middle_loses_and_doubles_nothing(
 ) -> None:
     with mlflow_server(tmp_path) as (uri, process):
         copy.env["MLFLOW_TRACKING_URI"] = uri
-        syncing = copy.start("-m", "malaria.cli.main", "sync")
+        syncing = copy.start("-m", "malaria", "sync")
         while syncing.poll() is None and count_finished(tmp_path / "server.db") < 3:
             time.sleep(0.01)
         os.killpg(process.pid, signal.SIGKILL)

@@ -203,6 +203,7 @@ def test_the_exit_code_is_2_and_nothing_is_printed(
     assert (caught.value.code, printed.out) == (2, "")
     assert printed.err == (
         "malaria: the folder is pilot; --folder names another\n"
+        "malaria: Keras starts and loads the model ...\n"
         "malaria: 1 of 1 files is not usable, so nothing was predicted: "
         f"'{tmp_path}/a.png' is not a PNG, JPEG or TIFF; replace it by one or remove it.\n"
     )

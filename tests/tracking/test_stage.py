@@ -1,6 +1,7 @@
 """How a stage ends: a sentence for what a user can correct, and the run closed as what it was."""
 
 import errno
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,9 +17,9 @@ from malaria.pipeline.facts import StageFacts, key_of
 from malaria.pipeline.lock import Entry
 from malaria.tracking import stage
 from malaria.tracking.live import StageRun
-from malaria.training.checkpoint import FINISHED, Checkpoint, Snapshot
+from malaria.training.checkpoint import FINISHED, HISTORY, Checkpoint, Snapshot
 
-Ended = Callable[[BaseException], str]
+Ended = Callable[..., str]
 
 
 @pytest.fixture
@@ -31,12 +32,12 @@ def ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ended:
     monkeypatch.setattr(stage, "StageRun", lambda *_, **__: run)
     monkeypatch.setattr(stage, "_delete_committed", lambda facts: None)
 
-    def run_it(error: BaseException) -> str:
+    def run_it(error: BaseException, name: str = "split") -> str:
         def main(run: StageRun) -> None:
             raise error
 
         with pytest.raises(SystemExit) as caught:
-            stage.run_stage("split", main)
+            stage.run_stage(name, main)
         return str(caught.value)
 
     return run_it
@@ -52,6 +53,33 @@ def test_what_a_user_can_correct_is_one_sentence(ended: Ended) -> None:
             "split: reports/x.csv cannot be read or written (Not permitted); correct its owner or "
             "permissions and run the same command again."
         )
+
+
+@pytest.mark.parametrize(
+    ("name", "epochs", "said"),
+    [
+        ("train", 3, "3 whole epochs are kept, and the same command resumes after them"),
+        ("train", 0, "the same command runs this stage again, and those before it are kept"),
+        ("fetch", 3, "what a download has so far is kept, and the same command resumes it"),
+    ],
+)
+def test_an_interrupted_stage_says_what_is_kept(
+    ended: Ended,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    name: str,
+    epochs: int,
+    said: str,
+) -> None:
+    if epochs:
+        Checkpoint(tmp_path, "key").write(Snapshot({}, {HISTORY: [{}] * epochs}))
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    try:
+        assert ended(KeyboardInterrupt(), name) == "130"
+    finally:
+        for number, handler in zip((signal.SIGINT, signal.SIGTERM), handlers, strict=True):
+            signal.signal(number, handler)
+    assert capsys.readouterr().err == f"{name}: interrupted; {said}.\n"
 
 
 def test_any_other_error_shows_where_it_came_from(ended: Ended) -> None:
