@@ -87,7 +87,7 @@ def run_to_the_end(command: Sequence[str], folder: Path) -> int:
     It has a process group of its own, because the interrupt may reach only this process. It gets
     the time to close what it does; a second interrupt kills it.
     """
-    process = subprocess.Popen(command, cwd=folder, process_group=0)
+    process = subprocess.Popen(command, cwd=folder, process_group=0, preexec_fn=_listen)
     try:
         return process.wait()
     except KeyboardInterrupt:
@@ -98,6 +98,11 @@ def run_to_the_end(command: Sequence[str], folder: Path) -> int:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
         raise
+
+
+def _listen() -> None:
+    """Take an interrupt, also below a shell's background process, which does not."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def read_series(root: Path, folder: str, name: str) -> dict[str, pd.DataFrame]:

@@ -75,7 +75,7 @@ def _kept(name: str, facts: StageFacts) -> str:
     """Return what an interrupted stage leaves, and how to continue."""
     epochs = Checkpoint(facts.checkpoints, facts.key).epochs if name == TRAIN else 0
     if epochs:
-        return f"{epochs} whole epochs are kept, and the same command resumes after them"
+        return f"whole epochs that are kept: {epochs}; the same command resumes after them"
     if name == FETCH:
         return "what a download has so far is kept, and the same command resumes it"
     return "the same command runs this stage again, and those before it are kept"

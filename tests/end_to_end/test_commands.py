@@ -3,11 +3,13 @@
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import keras
 import pandas as pd
+import psutil
 import pytest
 from PIL import Image
 
@@ -72,6 +74,28 @@ def test_what_commands_draw_is_not_committed_by_accident(finished: Checkout) -> 
     drawn = ("lr_range.csv", "demo/lr_range.png", "dvc_plots/index.html", "pilot/dvc_plots/a.html")
     for file in drawn:
         assert finished.run("git", "check-ignore", file).stdout.strip() == file
+
+
+@pytest.mark.slow
+def test_a_stopped_series_leaves_no_process_and_says_how_to_resume(
+    finished: Checkout, tmp_path: Path
+) -> None:
+    checkout = finished.copy(tmp_path)
+    checkout.commit("results")
+    process = checkout.start(
+        *("-m", "malaria", "repeat", "--folder", "demo", "--name", "s", "--seeds", "1"),
+        *("-S", "train.epochs=50"),
+    )
+    while not list((checkout.root / ".dvc/tmp/checkpoints").glob("*.npz")):
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.terminate()
+    said, _ = process.communicate(timeout=100)
+    assert process.returncode == 130
+    assert "train: interrupted; whole epochs that are kept: " in said
+    assert said.splitlines()[-1].startswith("malaria: interrupted; 0 of 1 runs have finished")
+    folders = [process.info["cwd"] for process in psutil.process_iter(["cwd"])]
+    assert not [folder for folder in folders if str(folder).startswith(str(tmp_path))]
 
 
 @pytest.mark.slow

@@ -58,7 +58,7 @@ def test_what_a_user_can_correct_is_one_sentence(ended: Ended) -> None:
 @pytest.mark.parametrize(
     ("name", "epochs", "said"),
     [
-        ("train", 3, "3 whole epochs are kept, and the same command resumes after them"),
+        ("train", 3, "whole epochs that are kept: 3; the same command resumes after them"),
         ("train", 0, "the same command runs this stage again, and those before it are kept"),
         ("fetch", 3, "what a download has so far is kept, and the same command resumes it"),
     ],
