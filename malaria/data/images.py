@@ -14,6 +14,11 @@ from tqdm import tqdm
 from malaria.data.archive import ZIP_AGAIN, Cell, read_entry
 from malaria.data.pictures import decode
 
+# How `resize` does it, for whoever has only the model: other pixels are other probabilities.
+RESIZED = (
+    "OpenCV, cubic without antialiasing (area averaging if the longer side shrinks to half or less)"
+    ", aspect ratio not kept"
+)
 BLOCK = 16  # cells per task and per write; handing them over one by one costs too much
 
 

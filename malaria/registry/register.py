@@ -9,6 +9,7 @@ from importlib.metadata import version as installed
 from pathlib import Path
 
 from malaria.core.params import flatten
+from malaria.data.images import RESIZED
 from malaria.errors import MalariaError
 from malaria.gate.lock_check import check_lock
 from malaria.paths import CARD, CELLS, IMAGES, METRICS, MODEL, PREDICTIONS, ZIP
@@ -25,6 +26,7 @@ KEPT = (MODEL, METRICS, PREDICTIONS, CARD)  # files of the folder that a version
 INPUTS = (CELLS, IMAGES, ZIP)  # whose md5 a version has as tags
 MODEL_MD5 = "malaria.model"
 THRESHOLD = "malaria.threshold"
+RESIZE = "malaria.resize"
 # What `malaria.registry.serving` imports, by the names that pip knows; a version has the package.
 REQUIREMENTS = (
     "keras",
@@ -124,6 +126,7 @@ def _add(root: Path, folder: str, evaluated: EvaluatedModel, registry: Registry)
         IDENTITY: identity,
         FOLDER: folder,
         "malaria.commit": commit_of(root, "HEAD"),
+        RESIZE: RESIZED,
         **{f"{DEP}{place(folder, path)}": evaluated.hashes[path] for path in INPUTS},
         **{name: json.dumps(value) for name, value in metrics if value is not None},
     }

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from malaria.core.files import write_file
+from malaria.data.images import RESIZED
 from malaria.data.layout import SYNTHETIC
 from malaria.evaluation.external import table_warnings
 from malaria.evaluation.tables import warnings_of
@@ -104,6 +105,7 @@ def gather(reports: Path, cells: pd.DataFrame, data: str, origin: Origin) -> dic
         "warnings": [*_warnings(data, tables, origin.params)],
         "origin": origin,
         "labels": METRIC_NAMES,
+        "resized": RESIZED,
         "intended": INTENDED,
         "limits": [] if is_drawn else LIMITS,
         "coverage": COVERAGE,

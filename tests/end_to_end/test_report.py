@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 import pandas as pd
 import pytest
 
+from malaria.data.images import RESIZED
 from malaria.report.page import number
 from malaria.report.report import METRIC_NAMES
 
@@ -79,6 +80,11 @@ def test_the_report_and_the_card_have_the_digits_of_the_metrics(
         line = next(line for line in card.splitlines() if line.startswith(f"| {label} | "))
         shown = re.findall(r"\| (-?\d+\.\d+) \(", line)
         assert shown == [number(float(value)) for value in expected]
+
+
+def test_the_card_says_how_a_crop_is_resized(finished: Checkout) -> None:
+    card = " ".join((finished.demo / "reports/model_card.md").read_text().split())
+    assert f"`from malaria.data.images import resize`: {RESIZED};" in card
 
 
 def test_the_page_needs_nothing_from_outside(page: Page) -> None:

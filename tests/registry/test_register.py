@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from malaria.data.images import RESIZED
 from malaria.errors import MalariaError
 from malaria.registry.register import DESCRIPTION_LIMIT, Registered, describe, register
 from malaria.tracking.store import open_store
@@ -28,6 +29,7 @@ def test_a_version_has_all_and_is_not_registered_twice(lab: Lab) -> None:
         assert f"md5: {tags[key]}" in lock
     metrics = json.loads((lab.pilot / "reports/metrics.json").read_text())
     assert tags["malaria.threshold"] == "0.5"
+    assert tags["malaria.resize"] == RESIZED
     assert float(tags["test.sensitivity"]) == metrics["test"]["sensitivity"]
     assert tags["malaria.commit"] == git(lab.root, "rev-parse", "HEAD")
     client = MlflowClient(f"sqlite:///{lab.root}/mlflow.db")
