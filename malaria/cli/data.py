@@ -33,7 +33,7 @@ def pin(
     ],
     folder: root.Folder = None,
 ) -> None:
-    """Check an external test set, or weights, and print the line that pins it in FOLDER/params.yaml.
+    """Check an external test set or weights, and print the line that pins it in FOLDER/params.yaml.
 
     The path of a set is relative to FOLDER if it lies in this repository. It also warns of double
     cells, and of pictures that are unlike any cell of the set. Weights are pinned by the content
