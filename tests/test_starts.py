@@ -51,6 +51,8 @@ def bare_python(*arguments: str, path: Path | None = None) -> "subprocess.Comple
 def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Result]:
     """Return a function that runs a command in a repository without results or slow modules."""
     git(tmp_path, "init", "-q")
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo/dvc.yaml").touch()
     monkeypatch.setattr(root, "ROOT", tmp_path)
     for name in SLOW:
         monkeypatch.setitem(sys.modules, f"malaria.{name}", None)
@@ -84,10 +86,10 @@ def test_an_interrupt_while_packages_are_imported_is_no_traceback(
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        (("predict", "nowhere.png"), "nowhere.png is not a file"),
+        (("predict", "nowhere.png", "--folder", "demo"), "nowhere.png is not a file"),
         (("predict", REPO / "README.md", "--folder", "demo"), "records no demo/models/model.keras"),
-        (("lr-range", "--folder", "nowhere"), "nowhere/data/cells.csv is missing"),
-        (("audit", "cv"), "no DVC experiment belongs to a series 'cv'"),
+        (("lr-range", "--folder", "demo"), "demo/data/cells.csv is missing"),
+        (("audit", "cv", "--folder", "demo"), "no DVC experiment belongs to a series 'cv'"),
         (("register", "--folder", "demo"), "records no demo/models/model.keras"),
         (("sync", "--rev", "nothing"), "no commit is called 'nothing'"),
     ],
@@ -105,7 +107,7 @@ def test_what_is_missing_is_said_before_anything_slow_starts(
     [
         (("ui",), "MLflow's interface starts"),
         (("runs", "f" * 32), "MLflow's store is searched"),
-        (("promote", "--reason", "x"), "the candidate is compared"),
+        (("promote", "--reason", "x", "--folder", "demo"), "the candidate is compared"),
     ],
 )
 def test_what_is_slow_says_first_what_it_does(
@@ -129,10 +131,12 @@ def test_an_interrupted_command_says_how_to_continue(monkeypatch: pytest.MonkeyP
     assert results.stderr == (
         "malaria: interrupted; no file is left half written; run the same command again.\n"
     )
-    repeat = CliRunner().invoke(app, ["repeat", "--name", "s", "--seeds", "1,2,3"])
+    repeat = CliRunner().invoke(
+        app, ["repeat", "--folder", "demo", "--name", "s", "--seeds", "1,2"]
+    )
     assert repeat.exit_code == 130
     assert repeat.stderr.splitlines()[-1] == (
-        "malaria: interrupted; 1 of 3 runs have finished and are kept, and so are the whole epochs "
+        "malaria: interrupted; 1 of 2 runs have finished and are kept, and so are the whole epochs "
         "of s-seed2; the same command resumes the series."
     )
 

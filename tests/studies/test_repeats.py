@@ -3,7 +3,6 @@
 import json
 import shutil
 from pathlib import Path
-from subprocess import CompletedProcess
 
 import pandas as pd
 import pytest
@@ -77,14 +76,14 @@ def test_predictions_of_a_series_are_those_of_its_test_splits(root: Path) -> Non
 
 
 def test_a_series_runs_what_its_summary_needs(monkeypatch: pytest.MonkeyPatch) -> None:
-    commands = []
+    commands: list[list[str]] = []
 
-    def run(command: list[str], **_: object) -> CompletedProcess[bytes]:
+    def run(command: list[str], folder: Path) -> int:
         commands.append(command)
-        return CompletedProcess(command, 0)
+        return 0
 
     monkeypatch.setattr(repeats, "_has_run", lambda *_: False)
-    monkeypatch.setattr("subprocess.run", run)
+    monkeypatch.setattr(repeats, "run_to_the_end", run)
     assert list(run_series(REPO, "demo", seeds_of("s", [1, 2], [])))[1:] == [
         "s-seed1 starts",
         "s-seed2 starts",
