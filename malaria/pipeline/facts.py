@@ -13,7 +13,7 @@ from malaria.core.params import flatten
 from malaria.core.yaml_files import read_yaml
 from malaria.errors import MalariaError
 from malaria.paths import PARAMS
-from malaria.pipeline.git import commit_of, is_dirty
+from malaria.pipeline.git import commit_of
 from malaria.pipeline.identity import Parts, digest_of, parts_now
 from malaria.pipeline.lock import Entry, entry_before
 from malaria.pipeline.stages import (
@@ -80,11 +80,6 @@ class StageFacts:
             return commit_of(self.checkout, "HEAD"), ""
         except MalariaError as error:
             return "", str(error)
-
-    @cached_property
-    def dirty(self) -> bool:
-        """Whether files differ from the commit, besides the pipeline's own results."""
-        return bool(self.commit) and is_dirty(self.checkout)
 
 
 @dataclass(frozen=True)

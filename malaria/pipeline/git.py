@@ -15,8 +15,6 @@ from malaria.pipeline.stages import place
 
 REFERENCE = "gate-reference"  # the tag of the results that others are compared with
 SAFE = "safe.directory"  # in Git's own remedy for a checkout of another owner
-# What the pipeline itself writes does not make a tree dirty.
-NOT_DIRT = (":!*dvc.lock", ":!*.gitignore", ":!*/reports/*", ":!reports/*")
 
 
 @dataclass(frozen=True)
@@ -75,15 +73,6 @@ def find_commit(root: Path, revision: str) -> str | None:
 def reference(root: Path) -> str | None:
     """Return the commit of the tag `gate-reference`, None if there is no such tag."""
     return find_commit(root, f"refs/tags/{REFERENCE}")
-
-
-def is_dirty(root: Path) -> bool:
-    """Return whether files differ from the commit, besides the pipeline's own results.
-
-    False outside Git.
-    """
-    status = try_git(root, "status", "--porcelain", "--", str(root), *NOT_DIRT)
-    return status.returncode == 0 and bool(status.stdout.strip())
 
 
 def merge_base(root: Path, ref: str) -> str:

@@ -7,7 +7,7 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from malaria.tracking.address import sqlite_file, tracking_uri
-from malaria.tracking.index import IS_RUNNING, all_runs
+from malaria.tracking.index import FINISHED, IS_RUNNING, SCHEDULED, all_runs
 from malaria.tracking.places import half_artifacts
 from malaria.tracking.process import has_ended
 from malaria.tracking.store import EXPERIMENT_ROW, STAGE, open_existing
@@ -54,13 +54,21 @@ def close_ended(client: MlflowClient, experiment_ids: Sequence[str]) -> list[Run
     for row in running:
         is_row = row.data.tags.get(STAGE) == EXPERIMENT_ROW and row.info.run_id not in busy
         if is_row and has_ended(row.data.tags):
-            client.set_terminated(row.info.run_id, _status_of(client, row))
+            status = _status_of(client, row)
+            if status == SCHEDULED:
+                client.update_run(row.info.run_id, status)
+            else:
+                client.set_terminated(row.info.run_id, status)
     return ended
 
 
 def _status_of(client: MlflowClient, row: Run) -> str:
-    """Return the status of a row's last run, which is the row's own."""
+    """Return the status of a row, which is that of its last run.
+
+    If that one finished, other stages have not run yet, or the row would be closed.
+    """
     where = f"tags.`{PARENT}` = '{row.info.run_id}'"
     order = ["attributes.start_time DESC"]
     last = client.search_runs([row.info.experiment_id], where, max_results=1, order_by=order)
-    return str(last[0].info.status) if last else KILLED
+    status = str(last[0].info.status) if last else KILLED
+    return SCHEDULED if status == FINISHED else status

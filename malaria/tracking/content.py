@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 # Metrics that a rebuilt run lacks: no output has them, as a clock would change its bytes.
 LIVE_ONLY = frozenset({"images_per_second", "seconds"})
 LARGEST_ARTIFACT = 5_000_000  # bytes; of larger outputs only the model becomes an artifact
+# Counts, which follow from the params: as metrics they would be the first charts of a comparison.
+COUNTS = frozenset({"n_cells", "n_patients"})
+THRESHOLD = ".threshold"
+EPOCH = "epoch"  # of a history: the step of its other columns
 CHOSEN = ("kept_epoch", "val_loss")  # of train.json: what training found, the rest being resolved
 # The files that an experiment's row shows in addition to its final metrics, wherever they lie.
 ON_ROW = {
@@ -50,9 +54,10 @@ class Point:
 
 @dataclass
 class RunContent:
-    """What a stage's files say of its run; its row also shows `headline` and `on_row`."""
+    """What a stage's files say of its run; its row shows `counts`, `headline` and `on_row` too."""
 
     params: dict[str, Any] = field(default_factory=dict)
+    counts: dict[str, Any] = field(default_factory=dict)  # those params that the row shows too
     points: list[Point] = field(default_factory=list)
     headline: list[Point] = field(default_factory=list)
     tables: dict[str, "pd.DataFrame"] = field(default_factory=dict)  # by the name in the UI
@@ -64,6 +69,7 @@ class RunContent:
     def add(self, part: "RunContent") -> None:
         """Take over what one file says."""
         self.params |= part.params
+        self.counts |= part.counts
         self.points += part.points
         self.headline += part.headline
         self.tables |= part.tables
@@ -84,7 +90,7 @@ def read_content(
     content = RunContent()
     for out in outs:
         if out.path == paths.ZIP:  # never read
-            content.points.append(Point("bytes", out.size))
+            content.params["bytes"] = out.size
         is_artifact = out.size <= LARGEST_ARTIFACT or out.path == paths.MODEL
         if not is_artifact and out.path not in READERS:
             continue
@@ -148,14 +154,24 @@ def _trained(file: Path, content: RunContent) -> None:
 def _history(file: Path, content: RunContent) -> None:
     with file.open(newline="") as rows:
         for row in csv.DictReader(rows):
-            step = int(row["epoch"])
-            content.points += [Point(name, float(value), step) for name, value in row.items()]
+            step = int(row[EPOCH])
+            values = {name: float(value) for name, value in row.items() if name != EPOCH}
+            content.points += [Point(name, value, step) for name, value in values.items()]
 
 
 def _metrics(file: Path, content: RunContent) -> None:
-    values = flatten(json.loads(file.read_text()))
-    content.headline += [Point(name, value) for name, value in values.items() if value is not None]
+    known = flatten(json.loads(file.read_text())).items()
+    values = {name: value for name, value in known if value is not None}
+    content.counts = {name: values.pop(name) for name in [*values] if is_count(name)}
+    content.params |= content.counts
+    ordered = sorted(values, key=lambda name: name.endswith(THRESHOLD))  # Compare draws the first
+    content.headline += [Point(name, values[name]) for name in ordered]
     content.points += content.headline
+
+
+def is_count(name: str) -> bool:
+    """Return whether a metric's file counts something under a name."""
+    return name.rpartition(".")[2] in COUNTS
 
 
 def _cells(file: Path, content: RunContent) -> None:
@@ -167,11 +183,11 @@ def _cells(file: Path, content: RunContent) -> None:
             "n_patients": cells["patient"].nunique(),
             "n_parasitized": cells["label"].sum(),
         }
-        content.points += [Point(f"{split}.{name}", int(count)) for name, count in counts.items()]
+        content.params |= {f"{split}.{name}": int(count) for name, count in counts.items()}
 
 
 def _images(file: Path, content: RunContent) -> None:
-    content.points.append(Point("n_images", json.loads(file.read_text())["images"]))
+    content.params["n_images"] = json.loads(file.read_text())["images"]
 
 
 def _occlusion(file: Path, content: RunContent) -> None:
@@ -180,8 +196,10 @@ def _occlusion(file: Path, content: RunContent) -> None:
     from malaria.explanation.summary import summarise
 
     for called, summary in summarise(pd.read_csv(file)).items():
-        values = summary.items()
-        content.points += [Point(f"occlusion.{called}.{name}", value) for name, value in values]
+        named = {f"occlusion.{called}.{name}": value for name, value in summary.items()}
+        cells = f"occlusion.{called}.cells"  # a count too
+        content.params[cells] = named.pop(cells)
+        content.points += [Point(name, value) for name, value in named.items()]
 
 
 def _table(file: Path) -> "pd.DataFrame":

@@ -14,6 +14,7 @@ from malaria.tracking.write import DEP, ENTRY, FOLDER, OUT
 
 PAGE = 1000
 FINISHED, RUNNING = "FINISHED", "RUNNING"
+SCHEDULED = "SCHEDULED"  # of a row: some of its stages have not run
 IS_RUNNING = f"attributes.status = '{RUNNING}'"
 
 
@@ -75,6 +76,10 @@ class Index:
     def row_of(self, identity: str) -> StoredRun | None:
         """Return the row of an experiment."""
         return self._rows.get(identity)
+
+    def rows(self) -> Iterator[StoredRun]:
+        """Give the rows of all experiments."""
+        yield from self._rows.values()
 
     def maker_of(self, path: str, hash_: str) -> str | None:
         """Return the run that left a file; `path` is relative to the repository."""

@@ -15,17 +15,28 @@ from mlflow.exceptions import MlflowException
 
 from malaria.core.addresses import shown
 from malaria.errors import MalariaError
+from malaria.paths import LOCK
 from malaria.pipeline.facts import StageFacts
 from malaria.pipeline.history import open_files
 from malaria.pipeline.identity import params_of
-from malaria.pipeline.lock import LockedFile, with_outs
+from malaria.pipeline.lock import Entry, LockedFile, read_entries, with_outs
 from malaria.tracking.address import TRACKING_URI, reason_of, shown_uri
 from malaria.tracking.clean_up import close_ended
-from malaria.tracking.content import LIVE_ONLY, Point, read_content, resolved_params
+from malaria.tracking.content import EPOCH, LIVE_ONLY, Point, read_content, resolved_params
 from malaria.tracking.index import Index, StoredRun, stored
+from malaria.tracking.models import model_of
 from malaria.tracking.process import this_process
-from malaria.tracking.rows import describe, title
-from malaria.tracking.runs import Target, complete_row, complete_run, create, create_run
+from malaria.tracking.rows import describe, is_finished, title
+from malaria.tracking.runs import (
+    Target,
+    complete_row,
+    complete_run,
+    create,
+    create_run,
+    logged_epochs,
+    relate_run,
+    wait,
+)
 from malaria.tracking.store import UPLOAD_LIMIT_S, find_row, http_limit, open_store
 from malaria.tracking.write import ERROR, OUT, PROCESS, RUN_OF, common_tags, log, row_tags
 
@@ -68,7 +79,7 @@ class StageRun:
             raise ValueError(f"{[*values]}: what an output has is logged at the end; see LIVE_ONLY")
         if step in self._steps:
             return
-        points = [Point(name, value, step) for name, value in values.items()]
+        points = [Point(name, value, step) for name, value in values.items() if name != EPOCH]
         self._attempt(lambda: self._log(points=points))
         if step:
             self._steps.add(step)
@@ -139,7 +150,7 @@ class StageRun:
         if ERROR in run.data.tags:
             client.delete_tag(run_id, ERROR)
         self._run = stored(run)
-        self._steps = {metric.step for metric in client.get_metric_history(run_id, "epoch")}
+        self._steps = logged_epochs(client, self._run)
         return True
 
     def _create_row(self) -> StoredRun:
@@ -175,8 +186,22 @@ class StageRun:
         content = read_content(entry.outs, lambda out: folder / out.path)
         run, row = (stored(client.get_run(known)) for known in (self.run_id, self._row.run_id))
         complete_run(self._target, entry, self._data(), run, content, _now_ms(), {})
+        relate_run(self._target, entry, run, row)
         tags = {f"{RUN_OF}{entry.stage}": run.run_id}
-        complete_row(self._target, row, {}, content, tags, _now_ms())
+        model_id = model_of(self._target.index, [run])
+        ended = _now_ms() if self._is_last(folder, entry) else None
+        complete_row(self._target, row, {}, content, tags, model_id, ended)
+        if ended is None:
+            wait(self._target, row)
+
+    def _is_last(self, folder: Path, entry: Entry) -> bool:
+        """Return whether all stages of the experiment have run; dvc.lock has the others."""
+        lock = folder / LOCK
+        known = read_entries(lock.read_bytes(), entry.folder, LOCK) if lock.is_file() else {}
+        entries = {**known, entry.stage: entry}
+        parts = self.facts.parts
+        ours = {stage: entries[stage] for stage in parts if stage in entries}
+        return is_finished(ours, self.facts.identity)
 
     def _data(self) -> list[LockedFile]:
         """Return what the stage reads of other stages."""
@@ -188,9 +213,7 @@ class StageRun:
 
     def _common_tags(self) -> dict[str, str]:
         facts = self.facts
-        tags = common_tags(
-            facts.identity, facts.entry.folder, facts.commit, facts.dirty, facts.dvc_experiment
-        )
+        tags = common_tags(facts.identity, facts.entry.folder, facts.commit, facts.dvc_experiment)
         return tags | {PROCESS: this_process()}
 
 

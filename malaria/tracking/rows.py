@@ -72,17 +72,30 @@ def parts_at(files: Files, revision: Revision, folder: str) -> Parts:
 
 
 def title(params: Mapping[str, Any], experiment: str | None, identity: str) -> str:
-    """Return a row's name: model, size, kind of data, and the DVC experiment or a hash."""
-    facts = [str(params.get("train.model", "experiment"))]
+    """Return a row's name: the DVC experiment or a hash, the split, the model, size, kind of data.
+
+    What differs comes first, as the UI's table cuts names off.
+    """
+    facts = [experiment or identity[:SHORT]]
+    if isinstance(params.get("split.fold"), int):
+        facts.append(f"fold {params['split.fold']} of {params.get('split.folds')}")
+    if params.get("split.unit") == "cell":
+        facts.append("leaky split")
+    if params.get("train.model", experiment) != experiment:  # which is often named after it
+        facts.append(str(params["train.model"]))
     if "preprocess.size" in params:
         facts.append(f"{params['preprocess.size']} px")
     if any(key.startswith("fetch.synthetic.") for key in params):
         facts.append("synthetic")
-    if params.get("split.unit") == "cell":
-        facts.append("leaky split")
-    if isinstance(params.get("split.fold"), int):
-        facts.append(f"fold {params['split.fold']} of {params.get('split.folds')}")
-    return ", ".join([*facts, experiment or identity[:SHORT]])
+    return ", ".join(facts)
+
+
+def is_finished(entries: Mapping[str, Entry], identity: str) -> bool:
+    """Return whether entries, by stage, are those of all stages of an experiment."""
+    made = {out.path: out.md5 for entry in entries.values() for out in entry.outs}
+    parts = locked_parts({name: entry.locked for name, entry in entries.items()}, made)
+    is_its = digest_of(parts) == identity
+    return is_its and all(_reads(entry, made) for entry in entries.values())
 
 
 def describe(files: Files, folder: str, parts: Parts, before: str | None) -> str:

@@ -13,7 +13,8 @@ from malaria.core.addresses import shown
 from malaria.core.params import flatten
 from malaria.pipeline.lock import Entry, LockedFile
 from malaria.tracking.content import Point, RunContent
-from malaria.tracking.index import FINISHED, RUNNING, Index, StoredRun, unlike
+from malaria.tracking.index import FINISHED, RUNNING, SCHEDULED, Index, StoredRun, unlike
+from malaria.tracking.models import add_model, link_model
 from malaria.tracking.write import (
     LOCK_FILE,
     MADE_BY,
@@ -26,6 +27,8 @@ from malaria.tracking.write import (
     stage_tags,
     table_tags,
 )
+
+BY_EPOCH = "val_loss"  # a metric that each epoch has
 
 
 @dataclass(frozen=True)
@@ -71,8 +74,7 @@ def complete_run(
     params = flatten(entry.params) | content.params if is_open else content.params
     if is_open:
         log_inputs(client, run_id, entry, data)
-    epochs = client.get_metric_history(run_id, "epoch") if "epoch" in run.metrics else []
-    steps = {metric.step for metric in epochs}
+    steps = logged_epochs(client, run)
     points = [
         point
         for point in content.points
@@ -84,15 +86,22 @@ def complete_run(
     _close(target, run, time_ms, content.missing, params, points, {**tags, **own})
 
 
+def logged_epochs(client: MlflowClient, run: StoredRun) -> set[int]:
+    """Return the epochs that a training's run has."""
+    if BY_EPOCH not in run.metrics:
+        return set()
+    return {metric.step for metric in client.get_metric_history(run.run_id, BY_EPOCH)}
+
+
 def relate_run(target: Target, entry: Entry, run: StoredRun, parent: StoredRun) -> bool:
-    """Link a run to its row and the runs that made its inputs; return whether a link was new."""
+    """Link a run to its row, its model and its inputs' makers; return whether a link was new."""
     runs = target.index.runs
     makers = makers_of(target, entry).items()
     tags = {key: maker for key, maker in makers if run.tags.get(key) not in runs}
     if run.tags.get(PARENT) not in runs:
         tags[PARENT] = parent.run_id
     _log(target, run, run.start_ms, tags=tags)
-    return bool(tags)
+    return add_model(target.client, target.experiment_id, entry, run) or bool(tags)
 
 
 def complete_row(
@@ -101,25 +110,37 @@ def complete_row(
     params: Mapping[str, Any],
     content: RunContent,
     tags: Mapping[str, str],
+    model_id: str | None,
     ended_ms: int | None,
 ) -> bool:
     """Log to a row what it does not have yet of its stages; return whether anything changed.
 
     It is closed at `ended_ms`; None while some of its stages have not run.
     """
+    is_linked = link_model(target.client, row, model_id)
     new = unlike(tags, row.tags)
-    unknown = {key: params[key] for key in params.keys() - row.params.keys()}
+    known = {**params, **content.counts}
+    unknown = {key: known[key] for key in known.keys() - row.params.keys()}
     points = [point for point in content.headline if row.metrics.get(point.name) != point.value]
     is_closed = row.status == FINISHED or ended_ms is None
     before = row.tags.get(MISSING, "")
     changes = new or unknown or points or content.on_row or before != joined(content.missing)
     if not changes and is_closed:
-        return False
+        return is_linked
     log_files(target.client, row.run_id, content.on_row)
     if ended_ms is None:
         _log(target, row, row.start_ms, unknown, points, new)
     else:
         _close(target, row, ended_ms, content.missing, unknown, points, new)
+    return True
+
+
+def wait(target: Target, row: StoredRun) -> bool:
+    """Show that no stage of a row runs and some have yet to; return whether that was new."""
+    if row.status != RUNNING:
+        return False
+    target.client.update_run(row.run_id, status=SCHEDULED)
+    row.status = SCHEDULED
     return True
 
 

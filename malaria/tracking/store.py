@@ -31,6 +31,7 @@ from malaria.tracking.places import place_of, prepare
 IDENTITY = "malaria.identity"
 STAGE = "malaria.stage"
 EXPERIMENT_ROW = "experiment"  # the stage tag of a parent run
+DEFAULT = "0"  # the id of MLflow's own empty experiment
 UPLOAD_LIMIT_S = 60
 LOCK_LIMIT_S = 180  # a dozen processes on a busy machine take their turns; a killed one leaves none
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -81,8 +82,11 @@ def open_store(root: Path, experiment: str) -> tuple[MlflowClient, str]:
     uri = tracking_uri(root)
     file = sqlite_file(uri)
     with _turns(file):
+        is_new = file is not None and not file.exists()
         make_ready(uri, root)
         client = connect(uri)
+        if is_new:  # MLflow's own, whose artifacts would lie in the folder of this first stage
+            client.delete_experiment(DEFAULT)
         found = client.get_experiment_by_name(experiment)
         if found is None:
             found = _make_experiment(client, root, experiment)

@@ -17,17 +17,28 @@ from tqdm import tqdm
 
 from malaria.errors import MalariaError
 from malaria.params import is_experiment
+from malaria.paths import PIPELINES
 from malaria.pipeline.cache import Outputs
-from malaria.pipeline.git import is_dirty, is_shallow
+from malaria.pipeline.git import is_shallow
 from malaria.pipeline.history import Files, Revision, State, history, open_files, read_states
 from malaria.pipeline.lock import Entry, LockedFile
 from malaria.tracking.address import shown_uri
 from malaria.tracking.clean_up import clean_up
 from malaria.tracking.content import RunContent, is_on_row, read_content
 from malaria.tracking.index import FINISHED, RUNNING, StoredRun, read_index
+from malaria.tracking.kept import complete_kept, kept_runs
+from malaria.tracking.models import model_of
 from malaria.tracking.process import has_ended
 from malaria.tracking.rows import ExperimentRow, describe, row_of, title
-from malaria.tracking.runs import Target, complete_row, complete_run, create, create_run, relate_run
+from malaria.tracking.runs import (
+    Target,
+    complete_row,
+    complete_run,
+    create,
+    create_run,
+    relate_run,
+    wait,
+)
 from malaria.tracking.store import LOCK_LIMIT_S, answering, open_store
 from malaria.tracking.sync_result import NOT_CACHED, Skipped, SyncResult
 from malaria.tracking.write import (
@@ -65,6 +76,9 @@ def sync(root: Path, revisions: Sequence[Revision]) -> SyncResult:
             for state, row in experiments:
                 syncing.sync_experiment(state, row)
                 bar.update(len(row.entries))
+        for worktree in (revision for revision in revisions if revision.is_worktree):
+            for folder in PIPELINES:
+                syncing.sync_kept(worktree, folder)
         result.notes += clean_up(root)
     return result
 
@@ -96,7 +110,7 @@ class _Syncing:
 
     def sync_experiment(self, state: State, experiment: ExperimentRow) -> None:
         """Complete the row of an experiment and the runs below it."""
-        target = self._target(state)
+        target = self._target(state.revisions[-1], state.folder)
         row = target.index.row_of(experiment.identity)
         is_new = row is None
         row = row or self._create_row(target, state, experiment)
@@ -106,6 +120,13 @@ class _Syncing:
         }
         is_more = self._complete_row(target, state, experiment, row, runs)
         self._result.rows.count(is_new, is_more)
+
+    def sync_kept(self, worktree: Revision, folder: str) -> None:
+        """Complete the rows of what a folder of the work tree keeps of other runs."""
+        root = self._files.root
+        if kept := [*kept_runs(root, folder)]:
+            target = self._target(worktree, folder)
+            complete_kept(root, target, folder, kept, self._result.rows)
 
     def _create_row(self, target: Target, state: State, experiment: ExperimentRow) -> StoredRun:
         first = self.completed_at(experiment)
@@ -134,9 +155,13 @@ class _Syncing:
             tags = {f"{RUN_OF}{stage}": run.run_id for stage, run in runs.items()}
             if state.experiment and DVC_EXPERIMENT not in row.tags:
                 tags[DVC_EXPERIMENT] = state.experiment
-            is_over = (experiment.is_whole or REBUILT in row.tags) and not _is_live(row)
+            model_id = model_of(target.index, runs.values())
+            is_live = _is_live(row)
+            is_over = experiment.is_whole and not is_live
             ended = max(run.start_ms for run in runs.values()) if is_over else None
-            return complete_row(target, row, experiment.params, content, tags, ended)
+            params = experiment.params
+            is_more = complete_row(target, row, params, content, tags, model_id, ended)
+            return (not is_over and not is_live and wait(target, row)) or is_more
 
     def _sync_run(
         self, target: Target, entry: Entry, experiment: ExperimentRow, row: StoredRun
@@ -203,9 +228,9 @@ class _Syncing:
             for path, reason in reasons.items()
         ]
 
-    def _target(self, state: State) -> Target:
+    def _target(self, revision: Revision, folder: str) -> Target:
         """Return the experiment in MLflow that the revision's params.yaml names."""
-        params = self._files.params(state.revisions[-1], state.folder)
+        params = self._files.params(revision, folder)
         named = (params.get("mlflow") or {}).get("experiment")
         name = str(named) if is_experiment(named) else DEFAULT_EXPERIMENT
         if name not in self._targets:
@@ -215,11 +240,8 @@ class _Syncing:
         return self._targets[name]
 
     def _rebuilt_tags(self, experiment: ExperimentRow, first: Revision) -> dict[str, str]:
-        is_dirty_tree = first.is_worktree and is_dirty(self._files.root)
-        tags = common_tags(
-            experiment.identity, experiment.folder, first.commit, is_dirty_tree, first.experiment
-        )
-        return tags | {REBUILT: "true"}
+        identity, folder = experiment.identity, experiment.folder
+        return common_tags(identity, folder, first.commit, first.experiment) | {REBUILT: "true"}
 
 
 def _first_revisions(files: Files, states: Sequence[State]) -> dict[str, Revision]:

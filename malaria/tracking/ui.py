@@ -18,14 +18,13 @@ from malaria.tracking.server import (
     sigterm_as_ctrl_c,
     web_address,
 )
-from malaria.tracking.store import VIEW, VIEW_TAG, answering, connect, make_ready
+from malaria.tracking.store import DEFAULT, VIEW, VIEW_TAG, answering, connect, make_ready
 
 PORT = 5000  # MLflow's own
 LOOPBACK = ("127.", "localhost", "::1")
 # MLflow opens as a tool for chats and their traces; this page is that of trainings.
 RUNS_PAGE = "/#/experiments/{id}/runs?workflowType=machine_learning"
 SAVED_VIEW = f"&viewStateShareKey={VIEW}"
-NOT_OURS = "0"  # MLflow's own empty experiment "Default"
 
 
 def show(
@@ -84,7 +83,7 @@ def _pages(address: str) -> Iterator[tuple[str, str]]:
     answer = get(asked, START_LIMIT_S, params={"max_results": "100"})
     answer.raise_for_status()
     for experiment in answer.json().get("experiments", []):
-        if experiment["experiment_id"] != NOT_OURS:
+        if experiment["experiment_id"] != DEFAULT:
             page = address + RUNS_PAGE.format(id=experiment["experiment_id"])
             has_view = any(tag["key"] == VIEW_TAG for tag in experiment.get("tags", []))
             yield experiment["name"], page + (SAVED_VIEW if has_view else "")

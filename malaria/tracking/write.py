@@ -31,11 +31,13 @@ PARENT = "mlflow.parentRunId"
 NOTE = "mlflow.note.content"
 TABLES = "mlflow.loggedArtifacts"  # which artifacts the UI shows as tables
 DVC_EXPERIMENT = "dvc.experiment"
+KEPT = "malaria.kept"  # of a row without runs: the path that keeps its results
+MODEL_ID = "malaria.model_id"  # MLflow's model: made by a training's run, shown by its row
 LOCK_FILE = "lock.yaml"
 # Tags that say when and by whom a run was made, not what it found; a rebuilt run has its own.
 OF_THE_MAKING = frozenset(
     {
-        "malaria.dirty",
+        MODEL_ID,
         PROCESS,
         REBUILT,
         NOTE,
@@ -47,12 +49,12 @@ METRICS_AT_ONCE, OTHERS_AT_ONCE = 900, 100  # that MLflow takes in one call
 
 
 def common_tags(
-    identity: str, folder: str, commit: str, is_dirty: bool, dvc_experiment: str | None
+    identity: str, folder: str, commit: str, dvc_experiment: str | None
 ) -> dict[str, str]:
     """Return the tags that rows and their stages' runs share; without what Git does not say."""
     tags = {IDENTITY: identity, FOLDER: folder, "mlflow.source.type": "LOCAL"}
     if commit:
-        tags |= {"malaria.dirty": str(is_dirty).lower(), "mlflow.source.git.commit": commit}
+        tags["mlflow.source.git.commit"] = commit
     return tags | ({DVC_EXPERIMENT: dvc_experiment} if dvc_experiment else {})
 
 

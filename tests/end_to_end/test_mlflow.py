@@ -46,7 +46,6 @@ def test_each_stage_is_a_run_below_one_parent(finished: Checkout) -> None:
         assert run.info.status == "FINISHED"
         assert run.data.tags["malaria.identity"] == identity
         assert run.data.tags["malaria.folder"] == "demo"
-        assert run.data.tags["malaria.dirty"] == "false"
         assert run.data.tags["mlflow.source.git.commit"] == commit
     assert {run.data.tags["mlflow.parentRunId"] for run in runs.values()} == {parent.info.run_id}
 
@@ -57,9 +56,19 @@ def test_the_parents_row_is_the_experiment(finished: Checkout) -> None:
     params = flatten(load_study(finished.demo / "params.yaml"))
     no_stage = ("gate.", "mlflow.")
     logged = {key: str(value) for key, value in params.items() if not key.startswith(no_stage)}
-    assert row.params == logged
     metrics = flatten(json.loads((finished.demo / "reports/metrics.json").read_text()))
+    counts = {name for name in metrics if name.endswith((".n_cells", ".n_patients"))}
+    assert row.params == logged | {name: str(metrics.pop(name)) for name in counts}
     assert row.metrics == pytest.approx(metrics)
+
+
+def test_the_row_shows_the_model_of_its_training(finished: Checkout) -> None:
+    client, runs = runs_of(finished)
+    (model,) = client.search_logged_models([runs["train"].info.experiment_id])
+    assert model.name == "basic_cnn"
+    assert model.source_run_id == runs["train"].info.run_id
+    for name in ("experiment", "train"):
+        assert [one.model_id for one in runs[name].outputs.model_outputs] == [model.model_id]
 
 
 def test_the_row_is_found_by_the_lock(finished: Checkout) -> None:
@@ -148,7 +157,7 @@ def test_figures_and_report_lie_under_the_row(finished: Checkout) -> None:
     for name in ("figures/evaluation.png", "figures/intervals.png", "report.html"):
         path = Path(client.download_artifacts(row.info.run_id, name))
         assert path.read_bytes() == (finished.demo / "reports" / name).read_bytes()
-    assert re.fullmatch(r"basic_cnn, 24 px, synthetic, [0-9a-f]{8}", row.info.run_name)
+    assert re.fullmatch(r"[0-9a-f]{8}, basic_cnn, 24 px, synthetic", row.info.run_name)
     assert row.data.tags["mlflow.note.content"].startswith("The same params and code as `")
 
 

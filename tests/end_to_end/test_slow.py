@@ -147,7 +147,7 @@ def test_a_server_that_dies_mid_training_costs_no_output(
     client = MlflowClient(address)
     experiment = client.get_experiment_by_name("malaria-demo")
     runs = client.search_runs([experiment.experiment_id], "tags.`malaria.stage` = 'train'")
-    assert runs[0].data.metrics["epoch"] >= 1  # live: there while the training goes on
+    assert runs[0].data.metrics["val_loss"] > 0  # live: there while the training goes on
     os.killpg(process.pid, signal.SIGKILL)
     output, _ = training.communicate(timeout=300)
     assert training.returncode == 0, output

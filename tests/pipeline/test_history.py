@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from malaria.errors import MalariaError
-from malaria.pipeline.git import is_dirty
 from malaria.pipeline.history import (
     Revision,
     State,
@@ -100,7 +99,6 @@ def test_history_of_a_shallow_clone_is_refused(repo: LockRepo, tmp_path: Path) -
 def test_a_folder_without_git_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MalariaError, match="is in no Git repository"):
         worktree(tmp_path)
-    assert not is_dirty(tmp_path)
 
 
 def test_equal_locks_are_one_state_with_all_their_revisions(repo: LockRepo) -> None:
@@ -140,10 +138,3 @@ def test_files_are_read_at_commits_and_in_the_work_tree(repo: LockRepo) -> None:
         assert files.read(commit, "demo/params.yaml") is not None  # the process still answers
         (repo.folder / "dvc.yaml").write_text("stages: 3\n")
         assert files.stages(now, "demo") == {}
-
-
-def test_results_do_not_make_a_tree_dirty_and_code_does(repo: LockRepo) -> None:
-    repo.run()
-    assert not is_dirty(repo.root)
-    repo.write_code("train", "# changed\n")
-    assert is_dirty(repo.root)

@@ -10,6 +10,7 @@ from malaria.pipeline.history import select, worktree
 from malaria.tracking.index import all_runs
 from malaria.tracking.sync import sync
 from malaria.tracking.sync_result import SyncResult
+from malaria.tracking.write import MODEL_ID
 from tests.lock_repo import LockRepo
 
 NEXT = {"train": {"epochs": 3}}
@@ -39,6 +40,9 @@ def table(repo: LockRepo) -> dict[tuple[str, str], Any]:
     names = {run.info.run_id: run.info.run_name for run in all_of(repo)}
     found = {}
     for run in all_of(repo):
+        models = [output.model_id for output in run.outputs.model_outputs if run.outputs]
+        assert run.data.tags.get(MODEL_ID) == next(iter(models), None)
+        names |= {model: client.get_logged_model(model).name for model in models}
         tags = {key: names.get(value, value) for key, value in run.data.tags.items()}
         artifacts = [item.path for item in client.list_artifacts(run.info.run_id)]
         history = [

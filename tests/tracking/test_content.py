@@ -40,17 +40,22 @@ def test_the_pilots_committed_results_tell_its_runs() -> None:
         for name, value in zip(names, row.split(","), strict=True)
     }
     points = {(point.name, point.value, point.step) for point in train.points}
-    assert points == expected | {("kept_epoch", 3, 0)}
+    assert points == {point for point in expected if point[0] != "epoch"} | {("kept_epoch", 3, 0)}
     trained = json.loads((PILOT / "reports/train.json").read_text())
     assert train.params["resolved.recipe.learning_rate"] == trained["recipe"]["learning_rate"]
     assert train.params["resolved.size"] == 64
     assert "resolved.val_loss" not in train.params
     metrics = json.loads((PILOT / "reports/metrics.json").read_text())
     told = {point.name: point.value for point in evaluate.headline}
-    assert told == {
+    counts = {"val.n_cells": 1558, "val.n_patients": 12, "test.n_cells": 2643}
+    assert evaluate.counts == counts | {"test.n_patients": 20}
+    assert evaluate.params == evaluate.counts
+    assert not told.keys() & evaluate.counts.keys()
+    assert told | evaluate.counts == {
         f"{split}.{name}": value for split in metrics for name, value in metrics[split].items()
     }
     assert evaluate.points == evaluate.headline
+    assert evaluate.headline[0].name == "val.accuracy"  # what Compare draws first
     figures = {"evaluation.png", "intervals.png", "learning_curves.png"}
     assert set(evaluate.on_row) == {f"figures/{name}" for name in figures}
     assert {"tables/groups", "tables/smear"} < evaluate.tables.keys()
@@ -68,7 +73,8 @@ def test_cells_and_images_are_counted(tmp_path: Path) -> None:
         written(tmp_path, "data/images.json", '{"images": 3}'),
     ]
     told = read_content(outs, lambda out: tmp_path / out.path)
-    assert {point.name: point.value for point in told.points} == {
+    assert told.points == []
+    assert told.params == {
         "train.n_cells": 2,
         "train.n_patients": 1,
         "train.n_parasitized": 1,
@@ -83,14 +89,14 @@ def test_explanations_are_summed_up_and_what_is_not_defined_is_no_metric(tmp_pat
     rows = "called,fall_hottest,fall_mean,correlation\n1,2.0,1.0,0.5\n1,0.5,1.0,0.25\n0,,,\n"
     out = written(tmp_path, "reports/explain/occlusion.csv", rows)
     told = read_content([out], lambda out: tmp_path / out.path)
+    cells = {"occlusion.parasitized.cells": 2, "occlusion.uninfected.cells": 1}
+    assert told.params == cells
     assert {point.name: point.value for point in told.points} == {
-        "occlusion.parasitized.cells": 2,
         "occlusion.parasitized.mapped": 2,
         "occlusion.parasitized.pointing": 1,
         "occlusion.parasitized.fall_hottest": 1.25,
         "occlusion.parasitized.fall_mean": 1.0,
         "occlusion.parasitized.correlation": 0.375,
-        "occlusion.uninfected.cells": 1,
         "occlusion.uninfected.mapped": 0,
         "occlusion.uninfected.pointing": 0,
     }
@@ -98,7 +104,7 @@ def test_explanations_are_summed_up_and_what_is_not_defined_is_no_metric(tmp_pat
 
 def test_the_zips_size_is_told_without_the_zip() -> None:
     told = read_content([locked("data/raw/cell_images.zip", size=353_452_851)], lambda out: None)
-    assert told.points == [Point("bytes", 353_452_851)]
+    assert (told.params, told.points) == ({"bytes": 353_452_851}, [])
     assert told.missing == []
 
 

@@ -108,13 +108,14 @@ def test_what_a_revision_would_run_is_what_live_logging_says(repo: LockRepo) -> 
 @pytest.mark.parametrize(
     ("params", "experiment", "name"),
     [
-        ({"train.model": "cnn_se", "preprocess.size": 64}, None, "cnn_se, 64 px, 12345678"),
-        ({"train.model": "cnn_se", "preprocess.size": 64}, "best", "cnn_se, 64 px, best"),
-        ({"train.model": "m", "split.unit": "cell"}, "leaky", "m, leaky split, leaky"),
-        ({"train.model": "m", "split.fold": 2, "split.folds": 5}, "cv", "m, fold 2 of 5, cv"),
-        ({"train.model": "m", "fetch.synthetic.cells": 9}, "x", "m, synthetic, x"),
-        ({"train.model": "m", "fetch.synthetic": None, "split.fold": None}, "x", "m, x"),
-        ({}, None, "experiment, 12345678"),
+        ({"train.model": "cnn_se", "preprocess.size": 64}, None, "12345678, cnn_se, 64 px"),
+        ({"train.model": "cnn_se", "preprocess.size": 64}, "best", "best, cnn_se, 64 px"),
+        ({"train.model": "cnn_se", "preprocess.size": 64}, "cnn_se", "cnn_se, 64 px"),
+        ({"train.model": "m", "split.unit": "cell"}, "leaky", "leaky, leaky split, m"),
+        ({"train.model": "m", "split.fold": 2, "split.folds": 5}, "cv", "cv, fold 2 of 5, m"),
+        ({"train.model": "m", "fetch.synthetic.cells": 9}, "x", "x, m, synthetic"),
+        ({"train.model": "m", "fetch.synthetic": None, "split.fold": None}, "x", "x, m"),
+        ({}, None, "12345678"),
     ],
 )
 def test_names_tell_what_is_known(

@@ -57,6 +57,19 @@ def refused(root: Path) -> tuple[str, float]:
     return str(told.value), time.monotonic() - start
 
 
+def test_a_new_store_has_no_experiment_but_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (tmp_path / "demo").mkdir()
+    monkeypatch.chdir(tmp_path / "demo")  # where a stage runs
+    for _ in range(2):
+        client, _ = open_store(tmp_path, "small")
+        assert [found.name for found in client.search_experiments()] == ["small"]
+    places = [found.artifact_location for found in client.search_experiments()]
+    assert places == [(tmp_path / "mlartifacts/small").as_uri()]
+
+
 @pytest.mark.parametrize("kind", ["http", "postgresql", "postgresql+psycopg"])
 @pytest.mark.parametrize("how", ["refuses", "is silent"])
 def test_a_server_that_does_not_answer_costs_seconds(

@@ -26,7 +26,7 @@ def test_each_entry_has_its_run_and_the_experiment_its_row(repo: LockRepo) -> No
         "train.epochs": "2",
     }
     assert row.data.metrics == {"test.accuracy": 1 / 3}
-    assert row.info.run_name == f"basic_cnn, {row.data.tags['malaria.identity'][:8]}"
+    assert row.info.run_name == f"{row.data.tags['malaria.identity'][:8]}, basic_cnn"
     for stage in STAGES:
         (run,) = runs_of(repo, stage)
         tags = run.data.tags
@@ -50,7 +50,7 @@ def test_a_run_has_what_its_files_tell(repo: LockRepo) -> None:
     assert evaluate.data.metrics == {"test.accuracy": 1 / 3}
     assert evaluate.data.tags["malaria.made_by.demo/models/model.keras"] == train.info.run_id
     (split,) = runs_of(repo, "split")
-    assert split.data.metrics["train.n_cells"] == 1
+    assert split.data.params["train.n_cells"] == "1"
     shown = Path(client.download_artifacts(evaluate.info.run_id, "tables/groups.json")).read_text()
     assert json.loads(shown) == {
         "columns": ["group", "patient", "value"],
@@ -68,6 +68,22 @@ def test_a_run_has_what_its_files_tell(repo: LockRepo) -> None:
     model = client.download_artifacts(train.info.run_id, "models/model.keras")
     assert Path(model).read_bytes() == (repo.folder / "models/model.keras").read_bytes()
     assert train.inputs.dataset_inputs[0].dataset.name == "demo/data/cells.csv"
+
+
+def test_rows_show_the_model_of_their_training(repo: LockRepo) -> None:
+    repo.run_and_commit()
+    repo.run_and_commit(side={"knob": 2})  # the same training
+    sync_all(repo, all_commits=True)
+    (train,) = runs_of(repo, "train")
+    rows = runs_of(repo, "experiment")
+    (model,) = client_of(repo).search_logged_models([train.info.experiment_id])
+    assert (model.name, model.source_run_id, str(model.status)) == (
+        "basic_cnn",
+        train.info.run_id,
+        "READY",
+    )
+    for run in [train, *rows]:
+        assert [output.model_id for output in run.outputs.model_outputs] == [model.model_id]
 
 
 def test_a_second_call_changes_nothing(repo: LockRepo) -> None:
@@ -115,12 +131,10 @@ def test_the_work_tree_alone_is_asked_by_default_and_knows_its_first_commit(repo
     sync_all(repo)
     (train,) = runs_of(repo, "train")
     assert train.data.params["train.epochs"] == "3"
-    assert train.data.tags["malaria.dirty"] == "true"
     written = (repo.folder / "dvc.lock").stat().st_mtime * 1000
     assert train.info.start_time == pytest.approx(written, abs=1)
     (split,) = runs_of(repo, "split")
     assert split.data.tags["mlflow.source.git.commit"] == first
-    assert split.data.tags["malaria.dirty"] == "false"
 
 
 def test_experiments_that_share_a_stage_both_have_its_metrics(repo: LockRepo) -> None:
@@ -169,7 +183,7 @@ def test_dvc_experiments_have_rows_with_their_names(repo: LockRepo) -> None:
     synced = sync_all(repo, experiments=True)
     assert (synced.runs.made, synced.rows.made) == (2, 1)
     (row,) = [run for run in runs_of(repo, "experiment") if "dvc.experiment" in run.data.tags]
-    assert row.info.run_name == "basic_cnn, longer"
+    assert row.info.run_name == "longer, basic_cnn"
     assert row.data.metrics == {"test.accuracy": 0.25}
 
 
@@ -180,6 +194,7 @@ def test_a_lock_that_holds_two_experiments_gives_each_its_own(repo: LockRepo) ->
     repo.commit("only trained")
     sync_all(repo, all_commits=True)
     old, new = runs_of(repo, "experiment")
+    assert (old.info.status, new.info.status) == ("FINISHED", "SCHEDULED")
     assert old.data.metrics == {"test.accuracy": 1 / 3}
     assert new.data.params["train.epochs"] == "3"
     assert new.data.metrics == {}

@@ -37,7 +37,7 @@ def test_what_the_cache_lacks_is_named_and_added_later(
     }
     assert "skipped: demo/data/cells.csv, not in DVC's cache" in summary_of(synced)
     assert synced.runs.made == 4
-    assert "train.n_cells" not in runs_of(repo, "split")[0].data.metrics
+    assert "train.n_cells" not in runs_of(repo, "split")[0].data.params
     assert runs_of(repo, "experiment")[0].data.metrics == {"test.accuracy": 1 / 3}
     before = dump(repo)
     assert len(sync_all(repo).skipped) == 2
@@ -114,7 +114,7 @@ def test_a_live_run_that_was_cut_off_is_completed(
     live = client.create_run(done.info.experiment_id, 5_000, tags, "train").info.run_id
     for param, text in {"train.model": "basic_cnn", "train.epochs": "2"}.items():
         client.log_param(live, param, text)
-    for key, value in {"epoch": 1, "loss": loss, "val_loss": loss / 3}.items():
+    for key, value in {"loss": loss, "val_loss": loss / 3}.items():
         client.log_metric(live, key, value, timestamp=6_000, step=1)
     client.delete_run(done.info.run_id)
     synced = sync_all(repo)
@@ -170,7 +170,7 @@ def test_a_file_of_another_schema_is_named(repo: LockRepo) -> None:
     (left,) = synced.skipped
     assert (left.path, left.stage) == ("demo/reports/train.json", "train")
     assert left.reason.startswith("of another schema (AttributeError")
-    assert runs_of(repo, "train")[0].data.metrics["epoch"] == 2
+    assert runs_of(repo, "train")[0].data.metrics["loss"] == 1 / 3
 
 
 def test_a_broken_lock_of_the_work_tree_is_refused_and_one_of_a_commit_noted(
