@@ -12,7 +12,12 @@ from malaria.core.table import EVALUATED, describe_data, read_cells
 from malaria.evaluation.calibration import fit_temperature
 from malaria.evaluation.curves import compute_curves
 from malaria.evaluation.external import external_metrics, external_table, external_warnings
-from malaria.evaluation.metrics import choose_threshold, compute_metrics, write_metrics
+from malaria.evaluation.metrics import (
+    choose_threshold,
+    compute_metrics,
+    write_headline,
+    write_metrics,
+)
 from malaria.evaluation.pictures import draw_evaluation, draw_intervals, draw_learning_curves
 from malaria.evaluation.tables import Settings, assess, warnings_of
 from malaria.paths import (
@@ -21,6 +26,7 @@ from malaria.paths import (
     EVALUATION,
     EXTERNAL,
     FIGURES,
+    HEADLINE,
     HISTORY,
     INTERVALS,
     LEARNING_CURVES,
@@ -53,6 +59,7 @@ def main(run: "StageRun") -> None:
     external = read_external(Path(EXTERNAL))
     outside = external_metrics(external, threshold)
     write_metrics(metrics, outside, Path(METRICS))
+    write_headline(metrics, Path(HEADLINE))
 
     controls = read_predictions(Path(CONTROLS))
     settings = Settings(threshold, temperature, params.threshold, params.replicates, params.seed)

@@ -18,6 +18,11 @@ from malaria.prediction.table import DIGITS
 
 CHOSEN_ON = "val"  # the split whose cells choose the threshold
 Metrics = dict[str, float | int]
+# What DVC shows of an experiment by split; metrics.json has all.
+HEADLINE = {
+    "test": ("sensitivity", "specificity", "roc_auc", "accuracy", "mcc"),
+    "val": ("roc_auc", "accuracy"),
+}
 
 
 def choose_threshold(label: np.ndarray, probability: np.ndarray, rule: str) -> float:
@@ -75,6 +80,14 @@ def write_metrics(
     if external:
         content["external"] = _with_null(external)
     write_file(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def write_headline(splits: Mapping[str, Metrics], path: Path) -> None:
+    """Write the metrics by which experiments are compared first; NaN as null."""
+    chosen = {
+        split: {name: splits[split][name] for name in names} for split, names in HEADLINE.items()
+    }
+    write_file(path, json.dumps(_with_null(chosen), indent=2, allow_nan=False) + "\n")
 
 
 def threshold_in(metrics: Any, where: Path) -> float:

@@ -8,13 +8,21 @@ import numpy as np
 import pytest
 
 from malaria.evaluation.measures import METRICS
-from malaria.evaluation.metrics import Metrics, choose_threshold, compute_metrics, write_metrics
+from malaria.evaluation.metrics import (
+    HEADLINE,
+    Metrics,
+    choose_threshold,
+    compute_metrics,
+    write_headline,
+    write_metrics,
+)
 from malaria.prediction.table import (
     arrays_of,
     read_predictions,
     with_probabilities,
     write_predictions,
 )
+from malaria.tracking.store import COLUMNS
 from tests.evaluation.examples import HEALTHY, INFECTED, arrays, draw, predictions_of, tiny
 
 
@@ -136,3 +144,20 @@ def test_without_external_sets_only_the_splits_are_written(tmp_path: Path) -> No
     splits: dict[str, Metrics] = {"val": {"n_cells": 3, "mcc": 0.25}, "test": {"mcc": 0.5}}
     write_metrics(splits, {}, tmp_path / "metrics.json")
     assert (tmp_path / "metrics.json").read_text() == json.dumps(splits, indent=2) + "\n"
+
+
+def test_the_headline_is_a_part_of_the_metrics(tmp_path: Path) -> None:
+    splits = {
+        "val": compute_metrics(tiny(), 0.6),
+        "test": compute_metrics(tiny(), 0.6) | {"mcc": math.nan},
+    }
+    write_headline(splits, tmp_path / "headline.json")
+    written = json.loads((tmp_path / "headline.json").read_text())
+    assert {split: tuple(values) for split, values in written.items()} == HEADLINE
+    assert written["test"]["mcc"] is None
+    assert written["val"]["accuracy"] == splits["val"]["accuracy"]
+
+
+def test_dvc_and_mlflow_show_the_same_first() -> None:
+    names = [f"metrics.`{split}.{name}`" for split, names in HEADLINE.items() for name in names]
+    assert names == [column for column in COLUMNS if column.startswith("metrics.")]
