@@ -1,5 +1,9 @@
 """Where the files of a pipeline lie, relative to its folder; dvc.yaml has the same paths."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 PARAMS = "params.yaml"
 PIPELINE = "dvc.yaml"
 LOCK = "dvc.lock"
@@ -41,3 +45,19 @@ PIPELINES = (".", "pilot", "demo")  # folders with a dvc.yaml, relative to the r
 def dvc(folder: str, command: str) -> str:
     """Return, for a message, the DVC command for the pipeline in a folder of the repository."""
     return f"uv run dvc {command}" if folder == "." else f"uv run dvc --cd {folder} {command}"
+
+
+def from_remote(root: Path, folder: str, command: str) -> str:
+    """Return, for a message, the DVC command that gets files from a remote; '' if none is set.
+
+    `folder` is a pipeline's, relative to the repository `root`; `command` is a `pull` or a `fetch`.
+    It takes a second, so ask only when something is missing.
+    """
+    asked = subprocess.run(
+        [sys.executable, "-m", "dvc", "config", "core.remote"],
+        cwd=root / folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return dvc(folder, command) if asked.stdout.strip() else ""

@@ -23,7 +23,7 @@ def sync(
 ) -> None:
     """Rebuild missing MLflow runs from Git, dvc.lock and DVC's cache. Safe to repeat.
 
-    Files that the cache lacks are named and skipped; fetch them and sync again.
+    Files that the cache lacks are named and skipped; if a remote has them, fetch and sync again.
     """
     from malaria.pipeline.history import select, worktree
 
@@ -38,7 +38,7 @@ def sync(
         return
     for note in synced.notes:
         typer.echo(f"sync: {note}", err=True)
-    typer.echo(summary_of(synced))
+    typer.echo(summary_of(synced, root.ROOT))
 
 
 def runs(

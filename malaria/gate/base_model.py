@@ -14,7 +14,7 @@ from malaria.data.images import write_images
 from malaria.errors import MalariaError
 from malaria.gate.judge import RESET
 from malaria.gate.predictions import SPLIT, Evaluated
-from malaria.paths import CELLS, LOCK, MODEL, ZIP
+from malaria.paths import CELLS, LOCK, MODEL, ZIP, from_remote
 from malaria.pipeline.cache import cache_folder, cached_path
 from malaria.pipeline.git import find_yaml
 from malaria.pipeline.stages import hashes_in, place
@@ -85,8 +85,7 @@ def _cached(root: Path, cache: Path, folder: str, revision: str | None, path: st
         raise MalariaError(f"{whose} {LOCK} names no {path}; run `uv run dvc repro` there.")
     found = cached_path(cache, md5)
     if not found.is_file():
-        raise MalariaError(
-            f"{whose} {path} (MD5 {md5}) is not in DVC's cache; fetch it with `uv run dvc fetch "
-            f"--all-commits` in its folder, or {RESET}."
-        )
+        command = from_remote(root, folder, "fetch --all-commits")
+        fetch = f"fetch it with `{command}`, or " if command else ""
+        raise MalariaError(f"{whose} {path} (MD5 {md5}) is not in DVC's cache; {fetch}{RESET}.")
     return found

@@ -131,9 +131,8 @@ def _decide(
     if isinstance(base, Overlap):
         return Outcome.NOT_COMPARABLE, [
             "the base was tested on other cells or labels, so a difference of the numbers says "
-            "nothing about the models; if DVC's cache has the base's model and the data (uv run "
-            "dvc fetch --all-commits), --evaluate-base tests its model on the new cells; else "
-            f"{RESET}"
+            "nothing about the models; if DVC's cache has the base's model and the data, "
+            f"--evaluate-base tests its model on the new cells; else {RESET}"
         ]
     verdict = overall(found.verdict for found in base.metrics.values())
     return Outcome(verdict.value), [

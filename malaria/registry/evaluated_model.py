@@ -8,7 +8,7 @@ from typing import Any
 
 from malaria.errors import MalariaError
 from malaria.evaluation.metrics import threshold_in
-from malaria.paths import LOCK, METRICS, MODEL, dvc
+from malaria.paths import LOCK, METRICS, MODEL, dvc, from_remote
 from malaria.pipeline.stages import locked_hashes, md5, place
 
 
@@ -47,10 +47,9 @@ def read_evaluated_model(root: Path, folder: str, *more: str) -> EvaluatedModel:
         if path not in hashes:
             raise MalariaError(f"{lock} records no {shown}; make it with `{repro}`.")
         if not (base / path).is_file():
-            raise MalariaError(
-                f"{shown} is missing; fetch it with `{dvc(folder, 'pull')}`, or make it with "
-                f"`{repro}`."
-            )
+            pull = from_remote(root, folder, "pull")
+            fetch = f"fetch it with `{pull}`, or " if pull else ""
+            raise MalariaError(f"{shown} is missing; {fetch}make it with `{repro}`.")
         found = md5(base / path)
         if found != hashes[path]:
             raise MalariaError(

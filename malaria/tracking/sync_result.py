@@ -2,8 +2,9 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from malaria.paths import PIPELINES, dvc
+from malaria.paths import PIPELINES, from_remote
 
 NOT_CACHED = "not in DVC's cache"
 
@@ -52,8 +53,8 @@ class SyncResult:
     notes: list[str] = field(default_factory=list)
 
 
-def summary_of(result: SyncResult) -> str:
-    """Return what a call has done, for the terminal."""
+def summary_of(result: SyncResult, root: Path) -> str:
+    """Return what a call has done in the repository `root`, for the terminal."""
     if not (result.runs.all or result.rows.all):
         return "no folder has a dvc.lock there; nothing has run"
     lines = [
@@ -68,8 +69,8 @@ def summary_of(result: SyncResult) -> str:
     ]
     missing = [one.path for one in result.skipped if one.reason == NOT_CACHED]
     for folder in sorted({_pipeline_of(path) for path in missing}):
-        command = dvc(folder, "fetch")
-        lines.append(f"  if a remote has what is missing: `{command}`, then sync again")
+        if command := from_remote(root, folder, "fetch"):
+            lines.append(f"  if the remote has what is missing: `{command}`, then sync again")
     return "\n".join(lines)
 
 

@@ -124,7 +124,14 @@ def test_a_base_that_knew_all_patients_judges_nothing(tmp_path: Path) -> None:
 def test_what_is_not_in_the_cache_is_named(tmp_path: Path, path: str) -> None:
     project = Project(tmp_path)
     project.cached[path].unlink()
-    with pytest.raises(MalariaError, match=f"the base's {path} .* is not in DVC's cache"):
+    with pytest.raises(
+        MalariaError, match=f"the base's {path} .* is not in DVC's cache; in a pull"
+    ):
+        project.evaluate()  # no remote is set
+    (tmp_path / ".dvc/config").write_text("[core]\n    remote = store\n")
+    with pytest.raises(
+        MalariaError, match="cache; fetch it with `uv run dvc fetch --all-commits`, or"
+    ):
         project.evaluate()
 
 

@@ -154,6 +154,9 @@ def test_what_does_not_belong_together_is_refused(
     assert said().startswith("demo/reports/metrics.json has the MD5 ")
     assert "so model and numbers may not belong together" in said()
     (tmp_path / "demo/models/model.keras").unlink()
+    assert said() == f"demo/models/model.keras is missing; {repro}"  # no remote is set
+    (tmp_path / "demo/.dvc").mkdir()
+    (tmp_path / "demo/.dvc/config").write_text("[core]\n    remote = store\n")
     fetch = "fetch it with `uv run dvc --cd demo pull`"
     assert said() == f"demo/models/model.keras is missing; {fetch}, or {repro}"
 

@@ -229,7 +229,9 @@ def test_a_shallow_clone_is_synced_with_a_word_on_its_times(
 
 
 def test_nothing_to_sync_is_told(repo: LockRepo) -> None:
-    assert summary_of(sync_all(repo)) == "no folder has a dvc.lock there; nothing has run"
+    assert (
+        summary_of(sync_all(repo), repo.root) == "no folder has a dvc.lock there; nothing has run"
+    )
 
 
 def test_a_pipeline_at_the_root_is_like_any_other(

@@ -35,7 +35,9 @@ def test_what_the_cache_lacks_is_named_and_added_later(
         ("demo/data/cells.csv", "not in DVC's cache"),
         ("demo/reports/report.html", "not in DVC's cache"),
     }
-    assert "skipped: demo/data/cells.csv, not in DVC's cache" in summary_of(synced)
+    said = summary_of(synced, repo.root)
+    assert "skipped: demo/data/cells.csv, not in DVC's cache" in said
+    assert "remote" not in said  # none is set
     assert synced.runs.made == 4
     assert "train.n_cells" not in runs_of(repo, "split")[0].data.params
     assert runs_of(repo, "experiment")[0].data.metrics == {"test.accuracy": 1 / 3}

@@ -70,8 +70,7 @@ def load_model(path: Path, size: int | None = None, shown: str = "") -> keras.Mo
         reason = " ".join(str(error).split())[:200]
         raise MalariaError(
             f"{name} cannot be loaded as a Keras model of this project ({reason}); restore it with "
-            "`uv run dvc checkout` or `uv run dvc pull`, or make it with `uv run dvc repro`, in "
-            "its folder."
+            "`uv run dvc checkout`, or make it with `uv run dvc repro`, in its folder."
         ) from None
     if tuple(logit) != (None, 1):
         raise MalariaError(
