@@ -9,7 +9,7 @@ import pandas as pd
 from malaria.core.files import write_file
 from malaria.core.params import load
 from malaria.core.table import EVALUATED, describe_data, read_cells
-from malaria.evaluation.calibration import fit_temperature
+from malaria.evaluation.calibration import calibration_warnings, fit_temperature
 from malaria.evaluation.curves import compute_curves
 from malaria.evaluation.external import external_metrics, external_table, external_warnings
 from malaria.evaluation.metrics import (
@@ -87,7 +87,11 @@ def main(run: "StageRun") -> None:
     draw_learning_curves(history, trained["kept_epoch"], Path(LEARNING_CURVES), title)
 
     print(title)
-    for warning in [*warnings_of(assessed["controls"]), *external_warnings(external, table)]:
+    for warning in [
+        *warnings_of(assessed["controls"]),
+        *calibration_warnings(assessed["calibration"]),
+        *external_warnings(external, table),
+    ]:
         print(f"evaluate: warning: {warning}")
     metrics |= {f"external.{name}": values for name, values in outside.items()}
     columns = {name: pd.Series(values, dtype=object) for name, values in metrics.items()}

@@ -39,13 +39,12 @@ def main(run: "StageRun") -> None:
     train = load(TrainParams)
     augment = resolve(train, load(AugmentParams)).augment
     rows = np.concatenate([sample_rows(table, label, AUGMENTED) for label in LABELS])
-    what = "no augmentation" if augment.is_off else "the same draws by both engines"
     difference = draw_augmentation(
         images[rows],
         [LABELS[label] for label in table.loc[rows, "label"]],
         augment,
         folder / "augmentation.png",
-        f"{title}, train cells, {train.model}: {what}",
+        f"{title}, train cells, {train.model}: the same draws by both engines",
     )
-    if not augment.is_off:
+    if difference is not None:
         print(f"explore: both engines draw the same, to {difference:.2g} of 255")

@@ -10,6 +10,7 @@ Fisher's z, logarithm), with Kish's effective number of patients less one as deg
 plain percentile interval misses the truth too often (measured in benchmarks/coverage.py).
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,8 @@ from malaria.evaluation.measures import METRICS
 
 LEVEL = 0.95
 MOST_UNDEFINED = 0.05  # of the resamples
+LEAST_PATIENTS = 2  # effectively; with fewer there is no degree of freedom
+LEAST_ERROR = 1e-9  # less is rounding: sums in another order differ in their last bits
 
 
 @dataclass(frozen=True)
@@ -77,17 +80,27 @@ def metric_intervals(
     return {name: interval for name, (interval, _) in found.items()}
 
 
+def missing(estimate: float, undefined: float, patients: float) -> str:
+    """Return why an estimate can have no interval, in a few words; '' if it can.
+
+    `undefined` is the share of the resamples in which it is not defined, `patients` the effective
+    number of those it rests on.
+    """
+    if np.isnan(estimate):
+        return "not defined"
+    if undefined > MOST_UNDEFINED:
+        return f"not defined in {100 * undefined:.0f} % of resamples"
+    if patients < LEAST_PATIENTS:
+        return f"too few patients ({math.floor(10 * patients) / 10:.1f})"
+    return ""
+
+
 def t_interval(name: str, estimate: float, error: float, units: float) -> Interval:
     """Return the interval of the metric `name` from its standard error and effective units."""
-    if np.isnan(estimate):
-        return Interval(estimate, reason="not defined for these cells")
-    if units < 2:
-        reason = f"rests on {units:.1f} patients, effectively; two are needed"
-        return Interval(estimate, reason=reason)
     scale = METRICS[name].scale
     with np.errstate(divide="ignore"):
         middle = scale.to(estimate)
-    if error == 0 or not np.isfinite(middle):
+    if error < LEAST_ERROR or not np.isfinite(middle):
         return Interval(estimate, reason="does not vary between patients")
     reach = stats.t.ppf((1 + LEVEL) / 2, units - 1) * error * scale.slope(estimate)
     return Interval(estimate, float(scale.back(middle - reach)), float(scale.back(middle + reach)))
@@ -109,13 +122,10 @@ def _intervals(
         estimate = float(value)
         values = np.concatenate([part[name] for part in parts])
         effective = effective_number(name, predictions["label"].to_numpy(), units)
-        undefined = np.isnan(values).mean()
-        if undefined > MOST_UNDEFINED and not np.isnan(estimate):
-            reason = f"not defined in {undefined:.0%} of the resamples"
+        if reason := missing(estimate, float(np.isnan(values).mean()), effective):
             interval = Interval(estimate, reason=reason)
         else:
-            error = float(np.nanstd(values, ddof=1)) if undefined < 1 else 0.0
-            interval = t_interval(name, estimate, error, effective)
+            interval = t_interval(name, estimate, float(np.nanstd(values, ddof=1)), effective)
         result[name] = (interval, effective)
     return result
 

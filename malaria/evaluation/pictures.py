@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 
 from malaria.core.table import LABELS
 from malaria.drawing import METRIC_COLOURS, SPLIT_COLOURS, drawn
+from malaria.evaluation.names import name_of
 
 ROOM = 0.15  # on the axis, below the lowest estimate
 APART = 0.15  # rows, of the two series from the middle
@@ -56,38 +57,52 @@ def draw_intervals(intervals: pd.DataFrame, groups: pd.DataFrame, path: Path, ti
     """Draw the test metrics with their 95 % intervals, and sensitivity and specificity by group.
 
     The tables are those of `tables.assess`; losses are skipped. An interval that reaches far below
-    all estimates is cut off.
+    all estimates is cut off, with an arrow at the axis.
     """
     metrics = intervals[
         (intervals["split"] == "test") & ~intervals["metric"].isin(["log_loss", "brier", "ece"])
-    ].assign(name=lambda rows: rows["metric"])
+    ].assign(name=lambda rows: rows["metric"].map(name_of))
     by_cell = metrics.assign(low=metrics["cell_low"], high=metrics["cell_high"])
     named = groups.assign(
         name=groups["group"] + ": " + groups["value"] + " (" + groups["patients"].astype(str) + ")"
     )
     with drawn(path, title, (11, 6)) as figure:
         left, right = figure.subplots(1, 2, width_ratios=[1, 1.1])
+        _scale(left, metrics, "estimate and 95 % interval")
         _draw_ranges(left, metrics, SPLIT_COLOURS["test"], "patients vary", APART)
         _draw_ranges(left, by_cell, SPLIT_COLOURS["train"], "cells vary (too narrow)", -APART)
-        left.set(title="Test cells", xlabel="estimate and 95 % interval")
+        left.set_title("Test cells")
+        _scale(right, groups, "estimate; 95 % interval where there is one")
         for metric, shift in (("sensitivity", APART), ("specificity", -APART)):
             rows = named[named["metric"] == metric]
             _draw_ranges(right, rows, METRIC_COLOURS[metric], metric, shift)
-        right.set(title="By group (patients)", xlabel="estimate; 95 % interval where there is one")
-        for ax, table in ((left, metrics), (right, groups)):
-            ax.set_xlim(max(table["estimate"].min() - ROOM, 0), 1.005)
+        right.set_title("By group (patients)")
+        for ax in (left, right):
             ax.grid(axis="x", linewidth=0.4)
             ax.legend(loc="upper left", bbox_to_anchor=(0, -0.1), ncols=2, frameon=False)
 
 
+def _scale(ax: Axes, rows: pd.DataFrame, label: str) -> None:
+    """Let the axis begin below the lowest estimate; the label says what an arrow there means."""
+    lowest = rows["estimate"].min()
+    begin = max(lowest - ROOM, min(lowest, 0))
+    is_cut = (rows["low"].astype("float64") < begin).any()
+    ax.set_xlim(begin, 1.005)
+    ax.set_xlabel(f"{label}; ◀ reaches further" if is_cut else label)
+
+
 def _draw_ranges(ax: Axes, rows: pd.DataFrame, colour: str, label: str, shift: float) -> None:
-    """Draw the rows' estimates as points and their bounds as bars, the first name on top."""
-    ticks = np.arange(len(rows))[::-1]
-    bounds = rows["low"].notna().to_numpy()
-    bars = rows[bounds]
-    ax.hlines((ticks + shift)[bounds], bars["low"], bars["high"], color=colour, linewidth=1.5)
-    ax.plot(rows["estimate"], ticks + shift, "o", color=colour, markersize=4, label=label)
-    ax.set_yticks(ticks, rows["name"].tolist())
+    """Draw the rows' estimates as points and their bounds as bars, the first name on top.
+
+    A bar that begins before the axis gets an arrow there.
+    """
+    middle, low = np.arange(len(rows))[::-1], rows["low"].to_numpy("float64")
+    ticks, bars, begin = middle + shift, ~np.isnan(low), ax.get_xlim()[0]
+    ax.hlines(ticks[bars], low[bars], rows["high"][bars], color=colour, linewidth=1.5)
+    cut = ticks[low < begin]
+    ax.plot([begin] * len(cut), cut, "<", color=colour, markersize=7, clip_on=False)
+    ax.plot(rows["estimate"], ticks, "o", color=colour, markersize=4, label=label)
+    ax.set_yticks(middle, rows["name"].tolist())
 
 
 def _draw_confusion(ax: Axes, cells: pd.DataFrame, threshold: float) -> None:

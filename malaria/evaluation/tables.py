@@ -8,6 +8,7 @@ import pandas as pd
 from malaria.evaluation.calibration import calibration_table
 from malaria.evaluation.intervals import Interval, interval_table, metric_intervals
 from malaria.evaluation.metrics import choose_threshold
+from malaria.evaluation.names import name_of
 from malaria.evaluation.subgroups import (
     at_a_smear,
     averages_over_patients,
@@ -73,8 +74,8 @@ def warnings_of(controls: pd.DataFrame) -> Iterator[str]:
     for row in controls[controls["predictor"] != MODEL].itertuples():
         if row.metric in ("accuracy", "roc_auc") and row.estimate >= ours[row.metric]:
             yield (
-                f"the model's {row.metric} on test cells is {ours[row.metric]:.3f}, which does not "
-                f"beat {row.predictor} ({row.estimate:.3f})"
+                f"the model's {name_of(row.metric)} on test cells is {ours[row.metric]:.3f}, which "
+                f"does not beat {row.predictor} ({row.estimate:.3f})"
             )
 
 

@@ -22,13 +22,15 @@ def draw_augmentation(
     augmentation: Augmentation,
     path: Path,
     title: str,
-) -> float:
+) -> float | None:
     """Draw a row for each uint8 (S, S, 3) image: the original, then draws by both engines.
 
     Each pair of generator and device uses the same random numbers; only the device draws what
     ImageDataGenerator lacks. Returns the largest difference between the two in what both have,
-    on the scale of 0 to 255.
+    on the scale of 0 to 255. If the augmentation is off, it draws nothing and returns None.
     """
+    if augmentation.is_off:
+        return None
     shared = replace(augmentation, **{name: getattr(Augmentation(), name) for name in OURS})
     headings = [f"{engine} {n}" for n in range(1, DRAWS + 1) for engine in ("generator", "device")]
     figure = Figure(figsize=(9.5, 1.33 * len(images) + 0.5), layout="constrained")

@@ -19,7 +19,6 @@ BAR_CELLS = 25  # characters of a bar; odd, so that one of them is 0
 BAR_REACH = 2  # margins on either side of 0
 ROWS = 30  # changed params that are shown; a comment has at most 65,536 characters
 MARKS = re.compile(r"[^\w\s]|_")
-TITLES = {"roc_auc": "ROC AUC"}
 
 
 def comment(
@@ -47,7 +46,6 @@ def comment(
         times_used=times_used,
         pictures=_web_address(f"{pictures}/{quote(folder)}/reports" if pictures else None),
         mlflow_url=_web_address(mlflow_url),
-        title=lambda metric: TITLES.get(metric, metric),
         bar=bar,
         code=code,
         points=points,

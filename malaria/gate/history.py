@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from malaria.drawing import METRIC_COLOURS, save_figure
 from malaria.errors import MalariaError
 from malaria.evaluation.intervals import metric_intervals
+from malaria.evaluation.names import name_of
 from malaria.gate.predictions import SPLIT, digest_of_test_set
 from malaria.paths import METRICS, PREDICTIONS
 from malaria.pipeline.git import Commit, commits_of, find_blob, find_file, run_git
@@ -86,7 +87,7 @@ def draw_history(history: pd.DataFrame, path: Path, title: str) -> None:
         rows = history[history["metric"] == metric]
         at = places[rows["commit"]].to_numpy() + shift
         ax.vlines(at, rows["low"].astype(float), rows["high"].astype(float), color=colour)
-        ax.plot(at, rows["estimate"], marker, color=colour, label=metric)
+        ax.plot(at, rows["estimate"], marker, color=colour, label=name_of(metric))
     for number in commits.index[1:][commits["test_set"].ne(commits["test_set"].shift())[1:]]:
         ax.axvline(number - 0.5, color="black", linewidth=0.8, linestyle=":")
     ax.set_xticks(

@@ -7,6 +7,7 @@ import numpy as np
 from malaria.data.split import patient_strata
 from malaria.errors import MalariaError
 from malaria.evaluation.metrics import compute_metrics
+from malaria.evaluation.names import name_of
 from malaria.evaluation.subgroups import THIRDS
 from malaria.gate.judgement import Comparison, Judgement, Outcome, Overlap, Slice
 from malaria.gate.paired import PairedDifference, paired_differences
@@ -108,7 +109,7 @@ def _decide(
     reset: BaselineReset | None,
 ) -> tuple[Outcome, list[str]]:
     broken = [
-        f"{metric} {head[metric]:.3f} is below the floor {rule.floor:g}"
+        f"{name_of(metric)} {head[metric]:.3f} is below the floor {rule.floor:g}"
         for metric, rule in params.metrics.items()
         if breaks_floor(head[metric], rule)
     ]
@@ -118,7 +119,7 @@ def _decide(
     if reset is not None and base is not None:
         return Outcome.RESET, [reset.reason]
     failed = [
-        f"{metric} against the {name}: {found.reason}"
+        f"{name_of(metric)} against the {name}: {found.reason}"
         for name, other in against.items()
         if isinstance(other, Comparison)
         for metric, found in other.metrics.items()
@@ -136,7 +137,7 @@ def _decide(
         ]
     verdict = overall(found.verdict for found in base.metrics.values())
     return Outcome(verdict.value), [
-        f"{metric}: {found.reason}"
+        f"{name_of(metric)}: {found.reason}"
         for metric, found in base.metrics.items()
         if found.verdict == verdict
     ]

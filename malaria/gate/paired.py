@@ -16,7 +16,7 @@ import pandas as pd
 from scipy import stats
 
 from malaria.evaluation.bootstrap import Units, draw_weights, patients_of
-from malaria.evaluation.intervals import MOST_UNDEFINED, effective_number
+from malaria.evaluation.intervals import effective_number, missing
 from malaria.gate.params import CAN_BE_GATED
 
 
@@ -101,24 +101,10 @@ def paired_differences(
         old, new = (float(estimate[name][0]) for estimate in estimates)
         patients = effective_number(name, label, units)
         differences = drawn[1][name] - drawn[0][name]
-        reason = _undefined(old, float(np.isnan(differences).mean()), patients)
+        reason = missing(old, float(np.isnan(differences).mean()), patients)
         error = np.nan if reason else float(np.nanstd(differences, ddof=1))
         found[name] = PairedDifference(name, old, new, error, patients, reason)
     return found
-
-
-def _undefined(base: float, undefined: float, patients: float) -> str:
-    """Return why nothing can be said of a difference, '' if something can.
-
-    `undefined` is the share of the resamples in which it is not defined.
-    """
-    if np.isnan(base):
-        return "not defined for these cells"
-    if undefined > MOST_UNDEFINED:
-        return f"not defined in {undefined:.0%} of the resamples"
-    if patients < 2:
-        return f"rests on {patients:.1f} patients, effectively; two are needed"
-    return ""
 
 
 def wins_by_patients(label: np.ndarray, score: np.ndarray, units: Units) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Pages that open without network: templates, readable numbers, embedded pictures."""
 
 import base64
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,14 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
+from PIL import Image
+
+from malaria.evaluation.names import name_of
 
 PACKAGE = Path(__file__).resolve().parents[1]
 # The report's, and those of the packages above it.
 TEMPLATES = [PACKAGE / folder for folder in ("report/templates", "gate", "studies")]
+QUALITY = 85  # of 100, for a WebP with loss
 
 
 def render(template: str, **values: Any) -> str:
@@ -24,7 +29,7 @@ def render(template: str, **values: Any) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {f.__name__: f for f in (number, picture, data, interval)}
+    environment.filters |= {f.__name__: f for f in (number, picture, data, interval, name_of)}
     return environment.get_template(template).render(values)
 
 
@@ -56,11 +61,28 @@ def interval(row: Mapping[str, Any]) -> str:
     return f"{number(row['low'])} to {number(row['high'])}"
 
 
-def picture(path: Path) -> str:
-    """Return a PNG file as a data URL."""
-    return png_address(path.read_bytes())
+def picture(path: Path) -> Markup:
+    """Return the attributes of an <img>: a PNG file as a data URL, and its size in pixels.
+
+    The URL has a WebP, without loss (small for plots) or with little (for cells): the smaller one.
+    """
+    with Image.open(path) as opened:
+        image = opened.convert("RGB")
+    content = min((_webp(image, lossless=True), _webp(image, quality=QUALITY)), key=len)
+    attributes = Markup('src="{}" width="{}" height="{}"')
+    return attributes.format(_address("webp", content), *image.size)
 
 
 def png_address(content: bytes) -> str:
     """Return the bytes of a PNG as a data URL."""
-    return "data:image/png;base64," + base64.b64encode(content).decode()
+    return _address("png", content)
+
+
+def _address(kind: str, content: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _webp(image: Image.Image, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", **options)
+    return buffer.getvalue()

@@ -1,7 +1,7 @@
 """The report of a run and its model card, made from the outputs of the other stages."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
@@ -10,17 +10,20 @@ from typing import Any
 import pandas as pd
 
 from malaria.core.files import write_file
+from malaria.core.params import NONE, RECIPE
 from malaria.data.images import RESIZED
 from malaria.data.layout import SYNTHETIC
+from malaria.evaluation.calibration import CALIBRATION_METRICS, calibration_warnings
 from malaria.evaluation.external import table_warnings
-from malaria.evaluation.tables import warnings_of
+from malaria.evaluation.tables import COMPARED, warnings_of
 from malaria.explanation.summary import describe, summarise
 from malaria.exploration.cells import balance_table
 from malaria.pipeline.facts import Origin
 from malaria.report.page import records, render
-from malaria.report.recipe_changes import changed_from_recipe
+from malaria.report.recipe_changes import changed_from_recipe, recipe_rows
 
 WORST = 10  # patients that are shown
+NOT_SET: tuple[Any, ...] = (None, NONE, RECIPE, [])
 PACKAGES = (
     "keras",
     "tensorflow",
@@ -59,14 +62,6 @@ CREDIT = (
     "Biomedical Communications). Code and model: MIT licence."
 )
 DRAWN = "Synthetic smears: patients, parasites and stains are made up."
-METRIC_NAMES = {
-    "roc_auc": "ROC AUC",
-    "pr_auc": "average precision",
-    "log_loss": "log loss, nats",
-    "mcc": "MCC",
-    "ece": "ECE",
-    "brier": "Brier score",
-}
 
 
 def gather(reports: Path, cells: pd.DataFrame, data: str, origin: Origin) -> dict[str, Any]:
@@ -86,6 +81,7 @@ def gather(reports: Path, cells: pd.DataFrame, data: str, origin: Origin) -> dic
         "data": data,
         "trained": trained,
         "changes": changed_from_recipe(trained, epochs),
+        "recipe": recipe_rows(trained),
         "epochs": epochs,
         "metrics": metrics,
         "metric_names": list(intervals[0]["metric"]),
@@ -103,9 +99,13 @@ def gather(reports: Path, cells: pd.DataFrame, data: str, origin: Origin) -> dic
             for called, found in summarise(_read(reports / "explain/occlusion.csv")).items()
         ],
         "warnings": [*_warnings(data, tables, origin.params)],
+        "scaling": _sentences(calibration_warnings(tables["calibration"])),
         "origin": origin,
-        "labels": METRIC_NAMES,
         "resized": RESIZED,
+        "set": {key: value for key, value in origin.params.items() if value not in NOT_SET},
+        "unset": {key: value for key, value in origin.params.items() if value in NOT_SET},
+        "compared": COMPARED,
+        "calibrated": CALIBRATION_METRICS,
         "intended": INTENDED,
         "limits": [] if is_drawn else LIMITS,
         "coverage": COVERAGE,
@@ -144,8 +144,13 @@ def _warnings(
         )
     if any(key.startswith("split.corrections.") for key in params):
         yield "Labels of train cells were corrected by hand; val and test have the zip's labels."
-    for warning in [*warnings_of(tables["controls"]), *table_warnings(tables["external"])]:
-        yield f"{warning[0].upper()}{warning[1:]}."
+    yield from _sentences(warnings_of(tables["controls"]))
+    yield from _sentences(calibration_warnings(tables["calibration"]))
+    yield from _sentences(table_warnings(tables["external"]))
+
+
+def _sentences(warnings: Iterable[str]) -> list[str]:
+    return [f"{warning[0].upper()}{warning[1:]}." for warning in warnings]
 
 
 def _read(path: Path) -> pd.DataFrame:

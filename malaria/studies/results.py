@@ -13,6 +13,7 @@ from malaria.core.files import write_file
 from malaria.core.params import flatten
 from malaria.core.yaml_files import read_yaml
 from malaria.errors import MalariaError
+from malaria.evaluation.names import name_of
 from malaria.params import load_study
 from malaria.report.page import number, records
 from malaria.report.recipe_changes import changed_from_recipe, shortened
@@ -23,16 +24,8 @@ END = "<!-- /{name} -->"
 RUNS = {"study": ".", "pilot": "pilot"}
 PILOT = "pilot"
 LEAKY = "leaky"  # the pilot's experiment on a cell split
-COLUMNS = {
-    "n_cells": "cells",
-    "n_patients": "patients",
-    "accuracy": "accuracy",
-    "sensitivity": "sensitivity",
-    "specificity": "specificity",
-    "roc_auc": "ROC AUC",
-    "mcc": "MCC",
-    "brier": "Brier",
-}
+METRICS = ("accuracy", "sensitivity", "specificity", "roc_auc", "mcc", "brier")
+COLUMNS = {"n_cells": "cells", "n_patients": "patients"} | {name: name_of(name) for name in METRICS}
 # The metrics by split in the tables without intervals.
 SHOWN = {
     "val": ["accuracy", "roc_auc"],

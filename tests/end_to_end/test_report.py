@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 
 from malaria.data.images import RESIZED
+from malaria.evaluation.names import name_of
 from malaria.report.page import number
-from malaria.report.report import METRIC_NAMES
 
 from .conftest import Checkout
 
-VOID = {"meta", "img", "br"}
+VOID = {"meta", "img", "br", "input"}
 
 
 class Page(HTMLParser):
@@ -71,7 +71,7 @@ def test_the_report_and_the_card_have_the_digits_of_the_metrics(
     card = (finished.demo / "reports/model_card.md").read_text()
     names = [name for name in metrics["test"] if name not in ("n_cells", "n_patients", "threshold")]
     for name in names:
-        label = METRIC_NAMES.get(name, name)
+        label = name_of(name)
         row = next(number for number, cells in enumerate(page.rows) if cells and cells[0] == label)
         expected = [metrics[split][name] for split in ("val", "test")]
         assert [float(digits) for digits in page.digits[row][:2]] == expected
@@ -90,7 +90,7 @@ def test_the_card_says_how_a_crop_is_resized(finished: Checkout) -> None:
 def test_the_page_needs_nothing_from_outside(page: Page) -> None:
     for link in page.links:
         assert link is not None
-        assert link.startswith(("#", "data:image/png;base64,"))
+        assert link.startswith(("#", "data:image/webp;base64,"))
         assert not link.startswith("#") or link[1:] in page.ids
 
 

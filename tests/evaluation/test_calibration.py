@@ -5,7 +5,13 @@ import pandas as pd
 import pytest
 from scipy.special import expit
 
-from malaria.evaluation.calibration import HIGHEST, LOWEST, calibration_table, fit_temperature
+from malaria.evaluation.calibration import (
+    HIGHEST,
+    LOWEST,
+    calibration_table,
+    calibration_warnings,
+    fit_temperature,
+)
 from malaria.evaluation.measures import cross_entropies
 from malaria.prediction.table import arrays_of, with_probabilities
 from tests.evaluation.examples import by_scikit_learn, calibration_error
@@ -71,3 +77,16 @@ def test_the_table_agrees_with_scikit_learn_before_and_after() -> None:
         for metric in ("log_loss", "ece"):
             before, after = (rows.loc[(split, name, metric)] for name in ("as trained", "scaled"))
             assert after["high"] < before["low"]
+
+
+def test_scaling_that_makes_the_test_cells_worse_is_a_warning() -> None:
+    splits = {"val": cells(1000, 3), "test": cells(1000, 1, seed=1)}
+    (warning,) = calibration_warnings(calibration_table(splits, 3.0, replicates=20, seed=0))
+    table = calibration_table(splits, 3.0, replicates=20, seed=0).set_index(
+        ["split", "probability", "metric"]
+    )["estimate"]
+    before, after = (table["test", name, "ece"] for name in ("as trained", "scaled"))
+    assert f"ECE {before:.3f} to {after:.3f}" in warning
+    assert "log loss" in warning
+    splits["test"] = cells(1000, 3, seed=1)  # as overconfident as val
+    assert not list(calibration_warnings(calibration_table(splits, 3.0, replicates=20, seed=0)))

@@ -11,6 +11,7 @@ from malaria.evaluation.intervals import (
     effective_units,
     interval_table,
     metric_intervals,
+    missing,
     t_interval,
 )
 from malaria.evaluation.measures import METRICS
@@ -46,19 +47,25 @@ def test_metrics_with_other_bounds_have_other_scales() -> None:
 
 
 @pytest.mark.parametrize(
-    ("estimate", "error", "units", "reason"),
+    ("estimate", "undefined", "patients", "reason"),
     [
-        (np.nan, 0.1, 10, "not defined for these cells"),
-        (0.9, 0.1, 1.5, "rests on 1.5 patients, effectively; two are needed"),
-        (1.0, 0.0, 10, "does not vary between patients"),
-        (0.9, 0.0, 10, "does not vary between patients"),
+        (np.nan, 0, 10, "not defined"),
+        (0.9, 0.36, 10, "not defined in 36 % of resamples"),
+        (0.9, 0, 1.5, "too few patients (1.5)"),
+        (0.9, 0, 1.99, "too few patients (1.9)"),
+        (0.9, 0.05, 2, ""),
     ],
 )
-def test_without_bounds_the_reason_is_given(
-    estimate: float, error: float, units: float, reason: str
+def test_what_cannot_have_an_interval_says_why(
+    estimate: float, undefined: float, patients: float, reason: str
 ) -> None:
-    interval = t_interval("sensitivity", estimate, error, units)
-    assert interval == Interval(estimate, None, None, reason)
+    assert missing(estimate, undefined, patients) == reason
+
+
+@pytest.mark.parametrize(("estimate", "error"), [(1.0, 0.0), (0.9, 0.0), (0.9, 1e-16)])
+def test_what_does_not_vary_has_no_bounds(estimate: float, error: float) -> None:
+    interval = t_interval("sensitivity", estimate, error, 10)
+    assert interval == Interval(estimate, None, None, "does not vary between patients")
     assert np.isnan(interval.width)
 
 
@@ -107,7 +114,7 @@ def test_with_one_class_there_are_reasons() -> None:
     rows = table.set_index("metric")
     undefined = rows.loc[["sensitivity", "roc_auc", "pr_auc"]]
     assert undefined["low"].isna().all()
-    assert set(undefined["reason"]) == {"not defined for these cells"}
+    assert set(undefined["reason"]) == {"not defined"}
     assert rows.loc["specificity", "low"] < rows.loc["specificity", "high"]
 
 
@@ -117,3 +124,15 @@ def test_a_class_that_most_resamples_lack_gives_the_reason() -> None:
     interval = metric_intervals(cells, THRESHOLD, 500, seed=1)["sensitivity"]
     assert interval.low is None
     assert interval.reason.startswith("not defined in 3")  # of 36 %: (11 / 12) ^ 12
+
+
+def test_two_patients_with_the_same_rate_give_no_interval() -> None:
+    # 7 of 23 cells wrong in each: sums in another order differ in their last bits, so the spread of
+    # the resamples is not quite 0.
+    label = np.ones(46, dtype=int)
+    logit = np.tile(np.where(np.arange(23) < 7, -1.0, 1.0), 2)
+    table = {"patient": np.repeat(["a", "b"], 23), "label": label, "logit": logit}
+    found = metric_intervals(with_probabilities(pd.DataFrame(table)), 0.5, 500, seed=1)
+    for metric in ("sensitivity", "accuracy", "log_loss"):
+        assert found[metric].low is None, metric
+        assert found[metric].reason == "does not vary between patients", metric

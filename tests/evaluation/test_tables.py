@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from malaria.evaluation.intervals import metric_intervals
 from malaria.evaluation.measures import METRICS
 from malaria.evaluation.metrics import choose_threshold, compute_metrics
+from malaria.evaluation.names import name_of
 from malaria.evaluation.pictures import draw_intervals
 from malaria.evaluation.tables import MAJORITY, MODEL, STATISTICS, Settings, assess, warnings_of
 from malaria.prediction.table import arrays_of, with_probabilities
@@ -109,6 +111,25 @@ def test_the_figure_of_the_intervals_has_the_same_bytes_for_the_same_numbers(
     assert drawn(groups) != drawn(groups.assign(estimate=groups["estimate"] + 0.01))
 
 
+def test_the_figure_has_the_metrics_names_and_marks_a_bar_that_runs_out(
+    tables: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures: list[Figure] = []
+    monkeypatch.setattr("malaria.drawing.save_figure", lambda figure, path: figures.append(figure))
+    groups = tables["groups"].assign(low=0.9, estimate=0.95)
+    for low in (0.9, 0.1):
+        groups.loc[0, "low"] = low
+        draw_intervals(tables["intervals"], groups, tmp_path / "figure.png", "title")
+    named = [label.get_text() for label in figures[0].axes[0].get_yticklabels()]
+    assert named[-3:] == ["MCC", "ROC AUC", "average precision"]
+    for figure, cut in zip(figures, (0, 1), strict=True):
+        axis = figure.axes[1]
+        arrows = [line for line in axis.lines if line.get_marker() == "<"]
+        drawn = np.concatenate([np.asarray(line.get_xdata()) for line in arrows])
+        assert drawn.tolist() == [axis.get_xlim()[0]] * cut
+        assert axis.get_xlabel().endswith("reaches further") == bool(cut)
+
+
 def test_baselines_have_their_own_threshold(tables: Tables) -> None:
     rows = tables["controls"].set_index(["predictor", "metric"])["estimate"]
     expected = compute_metrics(CONTROLS["test"], chosen(CONTROLS["val"]))
@@ -134,7 +155,7 @@ def test_a_model_that_does_not_beat_a_baseline_gives_a_warning(
     ours = table.loc[(MODEL, metric), "estimate"]
     table.loc[(predictor, metric), "estimate"] = ours
     beaten = f"is {ours:.3f}, which does not beat {predictor} ({ours:.3f})"
-    expected = [f"the model's {metric} on test cells {beaten}"] if warned else []
+    expected = [f"the model's {name_of(metric)} on test cells {beaten}"] if warned else []
     assert list(warnings_of(table.reset_index())) == expected
 
 

@@ -238,7 +238,7 @@ def test_the_json_has_all_numbers_and_no_nan() -> None:
     assert content["params"]["metrics"]["roc_auc"] == {"margin": 0.05, "floor": None}
     metrics = content["against"]["base"]["metrics"]
     assert metrics["sensitivity"]["at_least"] is None
-    assert metrics["sensitivity"]["reason"] == "not defined for these cells"
+    assert metrics["sensitivity"]["reason"] == "not defined"
     specificity = metrics["specificity"]
     assert specificity["difference"] == pytest.approx(specificity["head"] - specificity["other"])
     assert specificity["low"] < specificity["at_least"] < specificity["high"]

@@ -43,7 +43,7 @@ def test_the_corrected_p_value_decides() -> None:
     assert judge_metric(lost(2, 1), RULE, 0.051, LEVEL).verdict == INCONCLUSIVE
 
 
-@pytest.mark.parametrize("reason", ["", "not defined in 30% of the resamples"])
+@pytest.mark.parametrize("reason", ["", "not defined in 30 % of resamples"])
 def test_a_broken_floor_fails_however_little_is_known(reason: str) -> None:
     judged = judge_metric(lost(0, 0.1, reason), MetricRule(margin=0.03, floor=0.96), 1.0, LEVEL)
     assert (judged.verdict, judged.reason) == (FAIL, "0.950 is below the floor 0.96")
