@@ -72,7 +72,7 @@ def draw_intervals(intervals: pd.DataFrame, groups: pd.DataFrame, path: Path, ti
         _draw_ranges(left, metrics, SPLIT_COLOURS["test"], "patients vary", APART)
         _draw_ranges(left, by_cell, SPLIT_COLOURS["train"], "cells vary (too narrow)", -APART)
         left.set_title("Test cells")
-        _scale(right, groups, "estimate; 95 % interval where there is one")
+        _scale(right, groups, "estimate, 95 % interval if any")
         for metric, shift in (("sensitivity", APART), ("specificity", -APART)):
             rows = named[named["metric"] == metric]
             _draw_ranges(right, rows, METRIC_COLOURS[metric], metric, shift)
@@ -100,7 +100,8 @@ def _draw_ranges(ax: Axes, rows: pd.DataFrame, colour: str, label: str, shift: f
     ticks, bars, begin = middle + shift, ~np.isnan(low), ax.get_xlim()[0]
     ax.hlines(ticks[bars], low[bars], rows["high"][bars], color=colour, linewidth=1.5)
     cut = ticks[low < begin]
-    ax.plot([begin] * len(cut), cut, "<", color=colour, markersize=7, clip_on=False)
+    for arrow in ax.plot([begin] * len(cut), cut, "<", color=colour, markersize=7, clip_on=False):
+        arrow.set_in_layout(False)  # without a point it would cover everything
     ax.plot(rows["estimate"], ticks, "o", color=colour, markersize=4, label=label)
     ax.set_yticks(middle, rows["name"].tolist())
 

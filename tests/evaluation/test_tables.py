@@ -99,6 +99,7 @@ def test_groups_patients_and_smear_are_of_test_cells(tables: Tables) -> None:
     assert alarms == pytest.approx(4950 * rate, rel=1e-4)
 
 
+@pytest.mark.filterwarnings("error")  # matplotlib warns of a layout that it gave up
 def test_the_figure_of_the_intervals_has_the_same_bytes_for_the_same_numbers(
     tables: Tables, tmp_path: Path
 ) -> None:
