@@ -64,7 +64,7 @@ def test_a_sound_store_is_ok(made: Path) -> None:
     (finding,) = check_store(made)
     assert (finding.level, finding.found) == (
         "ok",
-        f"sqlite:///{made}/mlflow.db has 1 runs in 2 experiments",
+        f"sqlite:///{made}/mlflow.db has 1 runs in 1 experiments",
     )
 
 

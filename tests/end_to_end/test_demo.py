@@ -187,7 +187,7 @@ def test_revisions_can_be_compared(finished: Checkout, tmp_path: Path) -> None:
     checkout.commit("second")
 
     metrics = json.loads(checkout.dvc("metrics", "diff", "HEAD~1", "HEAD", "--json").stdout)
-    assert "test.threshold" in metrics["reports/metrics.json"]
+    assert "test.sensitivity" in metrics["reports/headline.json"]
     diff = json.loads(checkout.dvc("params", "diff", "HEAD~1", "HEAD", "--json").stdout)
     changed = diff["params.yaml"]
     assert list(changed) == ["evaluate.threshold"]

@@ -43,7 +43,7 @@ def test_dvc_commands_see_their_own_pipeline(finished: Checkout, tmp_path: Path)
     changed = checkout.run("git", "diff", "--stat", "--", "demo/params.yaml").stdout
     assert "1 file changed, 1 insertion(+), 1 deletion(-)" in changed
     diff = json.loads(checkout.dvc("metrics", "diff", "--json").stdout)
-    assert set(diff) == {"reports/metrics.json"}
+    assert set(diff) == {"reports/headline.json"}
     plots = json.loads(checkout.dvc("plots", "diff", "--json").stdout)["data"]
     assert len([name for name in plots if "roc" in name.lower()]) == 1
     api = "import json, dvc.api; print(json.dumps(dvc.api.metrics_show()))"
