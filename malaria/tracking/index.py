@@ -14,7 +14,7 @@ from malaria.tracking.write import DEP, ENTRY, FOLDER, OUT
 
 PAGE = 1000
 FINISHED, RUNNING = "FINISHED", "RUNNING"
-SCHEDULED = "SCHEDULED"  # of a row: some of its stages have not run
+SCHEDULED = "SCHEDULED"  # of a row: its model has yet to be evaluated
 IS_RUNNING = f"attributes.status = '{RUNNING}'"
 
 

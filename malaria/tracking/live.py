@@ -26,7 +26,7 @@ from malaria.tracking.content import EPOCH, LIVE_ONLY, Point, read_content, reso
 from malaria.tracking.index import Index, StoredRun, stored
 from malaria.tracking.models import model_of
 from malaria.tracking.process import this_process
-from malaria.tracking.rows import describe, is_finished, title
+from malaria.tracking.rows import describe, is_evaluated, title
 from malaria.tracking.runs import (
     Target,
     complete_row,
@@ -189,19 +189,19 @@ class StageRun:
         relate_run(self._target, entry, run, row)
         tags = {f"{RUN_OF}{entry.stage}": run.run_id}
         model_id = model_of(self._target.index, [run])
-        ended = _now_ms() if self._is_last(folder, entry) else None
+        ended = _now_ms() if self._is_over(folder, entry) else None
         complete_row(self._target, row, {}, content, tags, model_id, ended)
         if ended is None:
             wait(self._target, row)
 
-    def _is_last(self, folder: Path, entry: Entry) -> bool:
-        """Return whether all stages of the experiment have run; dvc.lock has the others."""
+    def _is_over(self, folder: Path, entry: Entry) -> bool:
+        """Return whether the experiment has its result; dvc.lock has the other stages."""
         lock = folder / LOCK
         known = read_entries(lock.read_bytes(), entry.folder, LOCK) if lock.is_file() else {}
         entries = {**known, entry.stage: entry}
         parts = self.facts.parts
         ours = {stage: entries[stage] for stage in parts if stage in entries}
-        return is_finished(ours, self.facts.identity)
+        return is_evaluated(ours, parts)
 
     def _data(self) -> list[LockedFile]:
         """Return what the stage reads of other stages."""

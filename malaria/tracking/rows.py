@@ -15,6 +15,7 @@ from malaria.pipeline.identity import Parts, digest_of, locked_parts, params_of,
 from malaria.pipeline.lock import Entry, read_entries
 from malaria.pipeline.stages import place
 
+EVALUATE = "evaluate"  # the stage that gives an experiment its result
 SHORT = 8  # characters of a hash
 LONGEST = 60  # characters of a value
 LONGEST_NOTE = 5000  # what MLflow keeps of a tag
@@ -28,7 +29,7 @@ class ExperimentRow:
     identity: str
     parts: Parts
     entries: dict[str, Entry]
-    is_whole: bool  # all of its stages have run
+    is_evaluated: bool  # which ends it: heat maps and report add to it
 
     @property
     def params(self) -> dict[str, Any]:
@@ -53,8 +54,8 @@ def row_of(state: State, files: Files) -> ExperimentRow | None:
     if not fitting:
         return None
     all_parts = now | {name: parts[name] for name in fitting}
-    is_whole = set(all_parts) == set(fitting)
-    return ExperimentRow(state.folder, digest_of(all_parts), all_parts, fitting, is_whole)
+    identity, is_evaluated = digest_of(all_parts), EVALUATE in fitting
+    return ExperimentRow(state.folder, identity, all_parts, fitting, is_evaluated)
 
 
 def parts_at(files: Files, revision: Revision, folder: str) -> Parts:
@@ -90,12 +91,11 @@ def title(params: Mapping[str, Any], experiment: str | None, identity: str) -> s
     return ", ".join(facts)
 
 
-def is_finished(entries: Mapping[str, Entry], identity: str) -> bool:
-    """Return whether entries, by stage, are those of all stages of an experiment."""
+def is_evaluated(entries: Mapping[str, Entry], parts: Parts) -> bool:
+    """Return whether entries, by stage, include the evaluation of an experiment."""
     made = {out.path: out.md5 for entry in entries.values() for out in entry.outs}
-    parts = locked_parts({name: entry.locked for name, entry in entries.items()}, made)
-    is_its = digest_of(parts) == identity
-    return is_its and all(_reads(entry, made) for entry in entries.values())
+    locked = locked_parts({name: entry.locked for name, entry in entries.items()}, made)
+    return EVALUATE in _current(entries, locked, parts, made)
 
 
 def describe(files: Files, folder: str, parts: Parts, before: str | None) -> str:

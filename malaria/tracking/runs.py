@@ -115,7 +115,7 @@ def complete_row(
 ) -> bool:
     """Log to a row what it does not have yet of its stages; return whether anything changed.
 
-    It is closed at `ended_ms`; None while some of its stages have not run.
+    It is closed at `ended_ms`; None while the model has yet to be evaluated.
     """
     is_linked = link_model(target.client, row, model_id)
     new = unlike(tags, row.tags)
@@ -136,7 +136,7 @@ def complete_row(
 
 
 def wait(target: Target, row: StoredRun) -> bool:
-    """Show that no stage of a row runs and some have yet to; return whether that was new."""
+    """Show that no stage of a row runs and that its result is still to come; return whether that was new."""
     if row.status != RUNNING:
         return False
     target.client.update_run(row.run_id, status=SCHEDULED)

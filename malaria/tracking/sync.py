@@ -157,7 +157,7 @@ class _Syncing:
                 tags[DVC_EXPERIMENT] = state.experiment
             model_id = model_of(target.index, runs.values())
             is_live = _is_live(row)
-            is_over = experiment.is_whole and not is_live
+            is_over = experiment.is_evaluated and not is_live
             ended = max(run.start_ms for run in runs.values()) if is_over else None
             params = experiment.params
             is_more = complete_row(target, row, params, content, tags, model_id, ended)

@@ -49,7 +49,7 @@ def test_what_git_does_not_say_is_not_logged(
         assert "mlflow.source.git.commit" not in stored.data.tags
 
 
-def test_a_row_is_finished_when_its_last_stage_is(repo: LockRepo) -> None:
+def test_a_row_is_finished_once_its_model_is_evaluated(repo: LockRepo) -> None:
     repo.run_and_commit()
     prepare(repo)
     lock = repo.folder / "dvc.lock"

@@ -37,7 +37,7 @@ def test_a_whole_lock_is_the_experiment_that_ran(repo: LockRepo) -> None:
     repo.write_code("side", "# not run yet\n")
     row = row_now(repo)
     assert row.identity == ran == identity_of_lock(repo.folder) != live_identity(repo)
-    assert row.is_whole
+    assert row.is_evaluated
     assert row.params == {
         "split.seed": 1,
         "side.knob": 1e-5,
@@ -51,7 +51,7 @@ def test_a_lock_of_the_first_stages_is_the_experiment_under_way(repo: LockRepo) 
     row = row_now(repo)
     assert row.identity == live_identity(repo)
     assert set(row.entries) == {"split", "train"}
-    assert not row.is_whole
+    assert not row.is_evaluated
     assert row.params["side.knob"] == 1e-5
 
 
@@ -67,7 +67,7 @@ def test_entries_of_an_earlier_experiment_are_apart(repo: LockRepo, change: str)
     row = row_now(repo)
     assert row.identity == live_identity(repo)
     assert set(row.entries) == {"split", "side", "train"}
-    assert not row.is_whole
+    assert not row.is_evaluated
 
 
 def test_a_side_stage_of_other_params_is_apart_too(repo: LockRepo) -> None:
@@ -77,6 +77,7 @@ def test_a_side_stage_of_other_params_is_apart_too(repo: LockRepo) -> None:
     row = row_now(repo)
     assert row.identity == live_identity(repo)
     assert set(row.entries) == {"split", "train", "evaluate"}
+    assert row.is_evaluated  # a fold of a series runs no further
 
 
 def test_a_lock_of_which_nothing_fits_any_more_is_no_experiment(repo: LockRepo) -> None:
