@@ -136,7 +136,7 @@ def complete_row(
 
 
 def wait(target: Target, row: StoredRun) -> bool:
-    """Show that no stage of a row runs and that its result is still to come; return whether that was new."""
+    """Show that a row waits for its next stage, as none runs now; return whether that was new."""
     if row.status != RUNNING:
         return False
     target.client.update_run(row.run_id, status=SCHEDULED)
