@@ -33,6 +33,7 @@ DIRECT = {
     "malaria/data/synthetic.py": "into the draft that stages/fetch.py gives",
     "malaria/models/base/saved.py": "into a draft",
     "malaria/pipeline/cache.py": "into a temporary folder",
+    "malaria/report/page.py": "into memory",
     "malaria/registry/crops.py": "into a temporary folder",
     "malaria/registry/register.py": "into a temporary folder",
     "malaria/registry/versions.py": "into a temporary folder",

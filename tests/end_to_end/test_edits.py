@@ -37,6 +37,7 @@ COSTS = {
     "malaria/doctor/checks.py": NOTHING,
     "malaria/cli/main.py": NOTHING,
     "malaria/__init__.py": NOTHING,
+    "malaria/__main__.py": NOTHING,
     "malaria/errors.py": NOTHING,
     "malaria/params.py": NOTHING,
     "malaria/paths.py": NOTHING,

@@ -78,7 +78,7 @@ def test_the_report_and_the_card_have_the_digits_of_the_metrics(
         for split, cell in zip(("val", "test"), page.rows[row][1:3], strict=True):
             assert cell.startswith(number(float(metrics[split][name])))
         line = next(line for line in card.splitlines() if line.startswith(f"| {label} | "))
-        shown = re.findall(r"\| (-?\d+\.\d+) \(", line)
+        shown = re.findall(r"\| (-?\d+\.\d+)(?: \(|; )", line)
         assert shown == [number(float(value)) for value in expected]
 
 

@@ -231,7 +231,7 @@ def test_the_command_answers_people_and_programs(
     edit(clone / "stages/report.py", "#", "##")
     answer = CliRunner().invoke(cli.app, ["lock-check", "pilot"])
     assert answer.exit_code == 1
-    assert answer.output == (
+    assert answer.stdout == (
         "pilot: stale\n  stages/report.py was modified after report ran\n"
         "  to run again: report; `uv run dvc --cd pilot repro`\n"
     )
@@ -239,8 +239,8 @@ def test_the_command_answers_people_and_programs(
         (clone / "pilot" / file).unlink()
     answer = CliRunner().invoke(cli.app, ["lock-check", "--json", "pilot"])
     assert answer.exit_code == 0
-    assert json.loads(answer.output)[0]["uncommitted"] == ["pilot/dvc.lock", f"pilot/{METRICS}"]
-    assert json.loads(answer.output)[0]["state"] == "never run"
+    assert json.loads(answer.stdout)[0]["uncommitted"] == ["pilot/dvc.lock", f"pilot/{METRICS}"]
+    assert json.loads(answer.stdout)[0]["state"] == "never run"
 
 
 def test_results_that_are_not_committed_are_named(
@@ -252,10 +252,10 @@ def test_results_that_are_not_committed_are_named(
     git(clone, "commit", "-q", "-m", "no results of the pilot")
     answer = CliRunner().invoke(cli.app, ["lock-check"])
     said = "pilot: ok, not committed: pilot/dvc.lock, pilot/reports\n"
-    assert (answer.output, answer.exit_code) == (f".: ok\n{said}", 0)
+    assert (answer.stdout, answer.exit_code) == (f".: ok\n{said}", 0)
     edit(clone / "pilot/params.yaml", "epochs: 6", "epochs: 7")
     answer = CliRunner().invoke(cli.app, ["lock-check"])
-    assert answer.output.startswith(".: ok\npilot: stale, not committed: pilot/dvc.lock, pilot/rep")
+    assert answer.stdout.startswith(".: ok\npilot: stale, not committed: pilot/dvc.lock, pilot/rep")
     assert answer.exit_code == 0  # nothing that is committed is stale
     assert CliRunner().invoke(cli.app, ["lock-check", "pilot"]).exit_code == 1
     git(clone, "add", "pilot")

@@ -59,5 +59,5 @@ def test_a_picture_is_embedded_with_its_size_and_smaller(
 
 
 def test_a_missing_value_of_a_template_is_an_error() -> None:
-    with pytest.raises(UndefinedError, match="cells"):
+    with pytest.raises(UndefinedError, match="warning"):
         render("audit.html.j2", title="title")
