@@ -14,13 +14,13 @@ STDERR = 2
 
 @contextmanager
 def held_back() -> Iterator[None]:
-    """Show what is written to stderr in the block only if the block fails."""
+    """Show what is written to stderr in the block only if an error ends the block."""
     with tempfile.TemporaryFile() as written:
         terminal = os.dup(STDERR)
         os.dup2(written.fileno(), STDERR)
         try:
             yield
-        except BaseException:
+        except Exception:
             written.seek(0)
             os.write(terminal, written.read())
             raise

@@ -3,10 +3,12 @@
 import os
 from pathlib import Path
 from typing import Annotated
+from zipfile import is_zipfile
 
 import typer
 
 from malaria.cli import root
+from malaria.errors import MalariaError
 from malaria.paths import AUDIT, CELLS, IMAGES, ORDER, PARAMS, ZIP
 
 PILOT = root.ROOT / "pilot"
@@ -22,7 +24,8 @@ def subset(
     from malaria.studies.subset import read_patients, write_subset
 
     chosen = read_patients(patients)
-    root.tell(f"{dest} is written")
+    if source.exists():
+        root.tell(f"the cells of {len(chosen)} patients are copied")
     sha256 = write_subset(source, chosen, dest)
     typer.echo(f"{dest}: {len(chosen)} patients, {dest.stat().st_size} bytes, SHA-256 {sha256}")
 
@@ -46,12 +49,16 @@ def pin(
 
         typer.echo(pin_weights(path))
         return
-    base = root.ROOT / root.chosen(folder)
-    from malaria.prediction.external import pin as pin_crops
-
+    if not path.is_dir() and not is_zipfile(path):
+        what = "neither crops nor weights" if path.exists() else "missing"
+        raise MalariaError(
+            f"{path} is {what}; give a zip or a folder of crops, or an HDF5 file of weights."
+        )
     shown = path.resolve()
     if shown.is_relative_to(root.ROOT):
-        shown = Path(os.path.relpath(shown, base))
+        shown = Path(os.path.relpath(shown, root.ROOT / root.chosen(folder)))
+    from malaria.prediction.external import pin as pin_crops
+
     typer.echo(pin_crops(path, shown))
 
 

@@ -86,15 +86,16 @@ def history(
     ] = "main",
 ) -> None:
     """Show test metrics over a branch's commits, also as FOLDER/metrics_history.csv and .png."""
+    from malaria.pipeline.git import predicted_folders
+
+    folder = root.chosen(folder, "committed predictions", lambda top, _: predicted_folders(top))
     root.tell(f"results of the commits of {ref} are read")
     from malaria.core.params import load
     from malaria.gate.history import by_commit, draw_history, read_history
     from malaria.paths import PARAMS
-    from malaria.pipeline.git import predicted_folders
     from malaria.prediction.params import EvaluateParams
     from malaria.prediction.table import as_text, write_table
 
-    folder = root.chosen(folder, "committed predictions", lambda top, _: predicted_folders(top))
     params = load(EvaluateParams, root.ROOT / folder / PARAMS)
     found = read_history(root.ROOT, ref, folder, params.replicates, params.seed)
     for note in found.notes:

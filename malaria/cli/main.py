@@ -28,7 +28,10 @@ PANELS: dict[str, tuple[Callable[..., None], ...]] = {
 }
 INTERRUPTED = 130
 KEPT = "no file is left half written; run the same command again"
-KEPT_BY = {sync: "the runs that it has added stay, and the same command adds the rest"}
+KEPT_BY = {
+    sync: "the runs that it has added stay, and the same command adds the rest",
+    ui: "the runs stay, and the same command shows them",
+}
 
 
 class _FlagsWithoutType:

@@ -39,7 +39,7 @@ REQUIREMENTS = (
     "tensorflow",
     "tqdm",
 )
-KEPT = ("Intended use", "Results", "Limits")  # sections that a user must see
+ESSENTIAL = ("Intended use", "Results", "Limits")  # sections that a user must see
 DESCRIPTION_LIMIT = 5000  # characters, in MLflow's tables
 PICTURE = re.compile(r"^!\[.*\n\n?", re.MULTILINE)
 
@@ -92,7 +92,7 @@ def find_version(registry: Registry, evaluated: EvaluatedModel) -> Version | Non
 def describe(card: str) -> str:
     """Return a model card without its pictures, cut to what MLflow has room for.
 
-    The longest sections are dropped, those of KEPT last, and named at the end.
+    The longest sections are dropped, those of ESSENTIAL last, and named at the end.
     """
     head, *sections = PICTURE.sub("", card).strip().split("\n## ")
     dropped: list[str] = []
@@ -102,7 +102,7 @@ def describe(card: str) -> str:
             text += f"\n\nLeft out: {', '.join(dropped)}. {Path(CARD).name} is in the artifacts."
         if len(text) <= DESCRIPTION_LIMIT or not sections:
             return text[:DESCRIPTION_LIMIT]
-        longest = max(sections, key=lambda text: (not text.startswith(KEPT), len(text)))
+        longest = max(sections, key=lambda text: (not text.startswith(ESSENTIAL), len(text)))
         sections.remove(longest)
         dropped.append(longest.partition("\n")[0])
 

@@ -22,7 +22,7 @@ import pandas as pd
 from malaria.core.yaml_files import parse_yaml, read_yaml
 from malaria.errors import Interrupted, MalariaError
 from malaria.params import check_study
-from malaria.paths import LOCK, METRICS, PARAMS, PREDICTIONS, dvc
+from malaria.paths import LOCK, METRICS, PARAMS, PREDICTIONS, SERIES, dvc
 from malaria.pipeline.identity import locked_parts, parts_now
 from malaria.pipeline.stages import hashes_in, place, read_stages, up_to
 from malaria.prediction.table import PREDICTION_COLUMNS, read_predictions
@@ -110,7 +110,7 @@ def read_series(root: Path, folder: str, name: str) -> dict[str, pd.DataFrame]:
 
     Raises MalariaError if no experiment belongs to the series.
     """
-    return read_runs(root, folder, _finished(root, name))
+    return read_runs(root, folder, _finished(root, folder, name))
 
 
 def read_runs(root: Path, folder: str, commits: Mapping[str, str]) -> dict[str, pd.DataFrame]:
@@ -135,7 +135,7 @@ def summarise(root: Path, folder: str, name: str) -> pd.DataFrame:
     error of the mean (Bengio and Grandvalet 2004, No Unbiased Estimator of the Variance of K-Fold
     Cross-Validation).
     """
-    commits = _finished(root, name)
+    commits = _finished(root, folder, name)
     table = pd.DataFrame({run: _metrics(root, commits[run], folder) for run in commits}).T
     values = table.drop(columns=list(COUNTS))
     summary = pd.DataFrame({"mean": values.mean(), "sd": values.std(ddof=1)}).T
@@ -143,14 +143,17 @@ def summarise(root: Path, folder: str, name: str) -> pd.DataFrame:
     return whole.astype(dict.fromkeys(COUNTS, "Int64"))
 
 
-def _finished(root: Path, name: str) -> dict[str, str]:
+def _finished(root: Path, folder: str, name: str) -> dict[str, str]:
     """Return the commit of each run of a series by experiment, in the order of their numbers."""
     commits = list_experiments(root)
     matches = [re.fullmatch(rf"({re.escape(name)}-(?:fold|seed))(\d+)", run) for run in commits]
     found = sorted((int(match[2]), match[0]) for match in matches if match)
     if not found:
+        kept = place(folder, f"{SERIES}/{name}.csv")
+        known = f" (what one was summed up to is in {kept})" if (root / kept).is_file() else ""
         raise MalariaError(
-            f"no DVC experiment belongs to a series {name!r}; `uv run malaria repeat` makes one."
+            f"no DVC experiment belongs to a series {name!r}{known}; `uv run malaria repeat` makes "
+            "one."
         )
     return {run: commits[run] for _, run in found}
 

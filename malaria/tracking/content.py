@@ -27,7 +27,8 @@ LARGEST_ARTIFACT = 5_000_000  # bytes; of larger outputs only the model becomes 
 COUNTS = frozenset({"n_cells", "n_patients"})
 THRESHOLD = ".threshold"
 EPOCH = "epoch"  # of a history: the step of its other columns
-CHOSEN = ("kept_epoch", "val_loss")  # of train.json: what training found, the rest being resolved
+KEPT_EPOCH = "kept_epoch"
+CHOSEN = (KEPT_EPOCH, "val_loss")  # of train.json: what training found, the rest being resolved
 # The files that an experiment's row shows in addition to its final metrics, wherever they lie.
 ON_ROW = {
     posixpath.basename(path)
@@ -148,7 +149,7 @@ def _read(path: str, file: Path) -> RunContent:
 def _trained(file: Path, content: RunContent) -> None:
     trained = json.loads(file.read_text())
     content.params |= resolved_params(trained)
-    content.points.append(Point("kept_epoch", trained["kept_epoch"]))
+    content.points.append(Point(KEPT_EPOCH, trained[KEPT_EPOCH]))
 
 
 def _history(file: Path, content: RunContent) -> None:

@@ -17,7 +17,7 @@ from malaria.pipeline.git import try_git
 from malaria.pipeline.identity import digest_of
 from malaria.pipeline.lock import LockedFile
 from malaria.pipeline.stages import md5, place
-from malaria.tracking.content import Point, RunContent, is_count, read_content
+from malaria.tracking.content import KEPT_EPOCH, Point, RunContent, is_count, read_content
 from malaria.tracking.index import FINISHED
 from malaria.tracking.rows import title
 from malaria.tracking.runs import Target, complete_row, create
@@ -84,7 +84,7 @@ def _experiment(folder: Path, path: str) -> KeptRun:
     params = {
         key: value
         for key, value in flatten(read_yaml(folder / paths.PARAMS)).items()
-        if value is not None and not key.startswith(OTHERS)
+        if not key.startswith(OTHERS)
     }
     files = {copy: folder / Path(copy).name for copy in COPIES}
     outs = [
@@ -93,7 +93,8 @@ def _experiment(folder: Path, path: str) -> KeptRun:
         if file.is_file()
     ]
     found = read_content(outs, lambda out: files[out.path])
-    content = RunContent(counts=found.params, headline=found.points, on_row=found.files)
+    points = [point for point in found.points if point.name != KEPT_EPOCH]  # train's, as live
+    content = RunContent(counts=found.params, headline=points, on_row=found.files)
     digest = digest_of({out.path: out.md5 for out in outs})
     return KeptRun(folder.name, path, digest, params, content)
 

@@ -85,6 +85,12 @@ def ended(process: "subprocess.Popen[str]", limit_s: float) -> str:
     return printed
 
 
+def answer_of(printed: str) -> str:
+    """Return what a command printed, less the lines that said what it was doing."""
+    lines = printed.splitlines(keepends=True)
+    return "".join(line for line in lines if not line.endswith(" ...\n"))
+
+
 NewCheckout = Callable[[str], Checkout]
 
 

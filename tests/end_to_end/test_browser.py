@@ -24,7 +24,7 @@ from playwright.sync_api import (
 from benchmarks.checkout import change_params
 from tests.test_house import STAGES
 
-from .conftest import Checkout
+from .conftest import Checkout, answer_of
 from .store import lose_store, sync
 
 pytestmark = pytest.mark.slow
@@ -237,7 +237,7 @@ def test_a_store_that_cannot_be_opened_is_one_sentence(two_rows: Checkout, tmp_p
     )
     assert result.returncode == 2
     assert result.stdout == ""
-    assert result.stderr == (
+    assert answer_of(result.stderr) == (
         f"malaria: sqlite:///{store} cannot be shown: "
         "(sqlite3.DatabaseError) file is not a database\n"
     )

@@ -21,7 +21,7 @@ from malaria.tracking.places import prepare
 from tests.mlflow_server import mlflow_server
 from tests.test_house import STAGES
 
-from .conftest import Checkout, ended
+from .conftest import Checkout, answer_of, ended
 from .store import content_of, dump, lose_store, runs_in, skipped, sync, uri_of
 from .test_commands import malaria
 from .test_slow import set_epochs, start_training
@@ -111,7 +111,7 @@ def test_calls_at_the_same_time_make_each_run_once(
     copy: Checkout, lost: dict[tuple[str, str], dict[str, Any]]
 ) -> None:
     processes = [copy.start("-m", "malaria", "sync", "--json") for _ in range(4)]
-    answers = [json.loads(ended(process, 300)) for process in processes]
+    answers = [json.loads(answer_of(ended(process, 300))) for process in processes]
     made = [2 * len(STAGES), 0, 0, 0]  # of the demo, and of the pilot's lock in Git
     assert sorted((answer["runs"]["made"] for answer in answers), reverse=True) == made
     assert content_of(uri_of(copy)) == lost
@@ -130,7 +130,7 @@ def test_a_server_that_goes_away_in_the_middle_loses_and_doubles_nothing(
         os.killpg(process.pid, signal.SIGKILL)
         printed, _ = syncing.communicate(timeout=300)
     assert syncing.returncode == 2
-    (sentence,) = printed.splitlines()
+    (sentence,) = answer_of(printed).splitlines()
     assert sentence.startswith(f"malaria: the MLflow store {uri} failed (")
     assert sentence.endswith("What was done is kept, and the same command continues.")
     with mlflow_server(tmp_path, int(uri.rpartition(":")[2])):
@@ -224,7 +224,7 @@ def test_dvc_experiments_come_back_with_their_names(copy: Checkout, tmp_path: Pa
     copy.dvc("exp", "run", "--temp", "evaluate", *options)
     sync(copy)  # what the experiment did not run itself is shared with the base
     before = content_of(uri_of(copy))
-    (name,) = [key for key in before if key[0].endswith(", short")]
+    (name,) = [key for key in before if key[0].startswith("short, ")]
     assert before[name]["tags"]["dvc.experiment"] == "short"
     sync(copy, "--experiments")
     assert content_of(uri_of(copy)).keys() == before.keys()
@@ -259,7 +259,7 @@ def test_a_training_whose_store_went_away_is_one_run(copy: Checkout) -> None:
     history = MlflowClient(uri_of(copy)).get_metric_history(cut.info.run_id, "val_loss")
     assert [metric.step for metric in history] == list(range(1, 7))
     assert history[1].timestamp < history[-1].timestamp
-    assert {run.info.status for run in runs_in(uri_of(copy))} <= {"FINISHED", "RUNNING"}
+    assert {run.info.status for run in runs_in(uri_of(copy))} <= {"FINISHED", "SCHEDULED"}
 
 
 def test_files_and_their_runs_are_found_both_ways(copy: Checkout) -> None:
@@ -282,11 +282,11 @@ def test_wrong_use_is_one_sentence(copy: Checkout) -> None:
     ):
         result = malaria(copy, "sync", *options, check=False)
         assert result.returncode == 2
-        assert result.stderr.startswith("malaria: ")
-        assert sentence in result.stderr
-        assert len(result.stderr.splitlines()) == 1
+        (line,) = answer_of(result.stderr).splitlines()
+        assert line.startswith("malaria: ")
+        assert sentence in line
     lock = copy.demo / "dvc.lock"
     lock.write_text("<<<<<<<\n" + lock.read_text())
     result = malaria(copy, "sync", check=False)
-    assert (result.returncode, len(result.stderr.splitlines())) == (2, 1)
+    assert (result.returncode, len(answer_of(result.stderr).splitlines())) == (2, 1)
     assert "demo/dvc.lock of the work tree is not readable as YAML" in result.stderr

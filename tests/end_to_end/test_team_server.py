@@ -26,7 +26,7 @@ from malaria.tracking.address import reason_of
 from malaria.tracking.server import HERE
 from malaria.tracking.store import open_store
 
-from .conftest import Checkout
+from .conftest import Checkout, answer_of
 from .store import skipped, sync
 from .team import LIMIT_S, PLANTED, SECRETS, USERS, Team, command_lines, dump, has_secret
 from .test_commands import malaria
@@ -187,7 +187,7 @@ def test_a_second_clone_makes_no_run_more(
 
 def test_a_wrong_password_is_one_sentence(checkout: Checkout, live: Run) -> None:
     result = malaria(checkout, "sync", check=False, MLFLOW_TRACKING_PASSWORD=f"wrong-{PLANTED}")
-    assert (result.returncode, len(result.stderr.splitlines())) == (2, 1)
+    assert (result.returncode, len(answer_of(result.stderr).splitlines())) == (2, 1)
     assert "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD" in result.stderr
     assert not has_secret(result.stderr.encode())
 
@@ -202,7 +202,7 @@ def test_a_user_who_may_only_read(
     result = copy.dvc("repro", "evaluate")
     assert (result.stdout + result.stderr).count("evaluate continues and logs nothing more") == 1
     result = malaria(copy, "sync", check=False)
-    assert (result.returncode, len(result.stderr.splitlines())) == (2, 1)
+    assert (result.returncode, len(answer_of(result.stderr).splitlines())) == (2, 1)
     assert "give you EDIT on it (docs/team_server.md)" in result.stderr
     assert {run.info.run_id for run in runs_of(ada)} == before
     experiment = ada.get_experiment_by_name("malaria-demo").experiment_id

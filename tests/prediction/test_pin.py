@@ -132,3 +132,14 @@ def test_the_path_of_a_set_in_the_repository_is_relative_to_the_folder(
     told = pin(write_zip(tmp_path / "sets.zip", CROPS)).stdout
     assert '"path": "../sets.zip"' in told
     assert str(tmp_path) not in told
+
+
+@pytest.mark.parametrize(
+    ("name", "what"), [("a.csv", "neither crops nor weights"), ("b", "missing")]
+)
+def test_what_cannot_be_pinned_is_named_before_a_folder_is_looked_for(
+    tmp_path: Path, name: str, what: str
+) -> None:
+    (tmp_path / "a.csv").write_text("cell,label\n")
+    told = CliRunner().invoke(app, ["pin", str(tmp_path / name)])
+    assert str(told.exception).startswith(f"{tmp_path / name} is {what}; give a zip or a folder")

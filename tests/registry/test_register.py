@@ -92,7 +92,7 @@ def test_what_is_not_the_run_of_the_lock_is_not_registered(lab: Lab) -> None:
         lab.register()
     git(lab.root, "checkout", "-q", ".")
     (lab.root / MODEL).unlink()
-    with pytest.raises(MalariaError, match=r"model\.keras is missing; fetch it with `uv run dvc -"):
+    with pytest.raises(MalariaError, match=r"model\.keras is missing; make it with `uv run dvc -"):
         register(lab.root, "pilot")
 
 

@@ -98,6 +98,10 @@ def test_a_series_runs_what_its_summary_needs(monkeypatch: pytest.MonkeyPatch) -
 def test_a_series_that_is_not_there_is_named(root: Path) -> None:
     with pytest.raises(MalariaError, match="belongs to a series 'c'"):
         summarise(root, "pilot", "c")
+    (root / "pilot/series").mkdir(parents=True)
+    (root / "pilot/series/c.csv").touch()
+    with pytest.raises(MalariaError, match=r"summed up to is in pilot/series/c\.csv"):
+        summarise(root, "pilot", "c")
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,7 @@ def test_what_is_kept_has_rows_and_a_second_call_changes_nothing(keeper: LockRep
     longer = rows["longer, basic_cnn"]
     assert longer.info.status == "FINISHED"
     assert longer.data.metrics["test.accuracy"] == 0.25
+    assert "kept_epoch" not in longer.data.metrics  # which is of the training, as elsewhere
     assert longer.data.params["train.epochs"] == "3"
     assert longer.data.tags["malaria.kept"] == "demo/experiments/longer"
     assert longer.info.start_time == 1_700_000_180_000  # of the commit that brought it
