@@ -73,7 +73,7 @@ class Two:
         address = f"127.0.0.1:{free_port()}"
         logs.mkdir()
         self._logs = [logs / "0", logs / "1"]
-        dvc = [sys.executable, "-m", "dvc", "repro"]
+        dvc = [sys.executable, "-m", "dvc", "repro", "train"]
         train = [sys.executable, "stages", "train"]
         self.processes = [
             subprocess.Popen(
@@ -139,7 +139,7 @@ def test_two_processes_end_with_the_same_weights(
     assert run.data.params["resolved.devices"] == "2"
     steps = [item.step for item in client.get_metric_history(run.info.run_id, "val_loss")]
     assert steps == list(range(1, EPOCHS + 1))
-    assert checkout.dvc("status").stdout.endswith("up to date.\n")
+    assert checkout.dvc("status", "train").stdout.endswith("up to date.\n")
 
 
 def test_a_lost_process_ends_the_training_and_all_go_on(
