@@ -65,7 +65,7 @@ def close_ended(client: MlflowClient, experiment_ids: Sequence[str]) -> list[Run
 def _status_of(client: MlflowClient, row: Run) -> str:
     """Return the status of a row, which is that of its last run.
 
-    If that one finished, other stages have not run yet, or the row would be closed.
+    If that one finished, the row waits for a next stage, or for `malaria sync` to close it.
     """
     where = f"tags.`{PARENT}` = '{row.info.run_id}'"
     order = ["attributes.start_time DESC"]
