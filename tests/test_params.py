@@ -109,6 +109,7 @@ IMPOSSIBLE: dict[str, list[tuple[object, str]]] = {
     "train.schedule": [("cosine", "'constant', 'plateau', 'linear' or 'one_cycle'")],
     "train.patience": [(-1, "0")],
     "train.head_epochs": [(-1, "0")],
+    "train.averaging": [(1, "less than 1"), (-0.1, "0"), (NAN, "less than 1")],
     "train.keep": [("first", "'best' or 'last'")],
     "train.device": [("tpu", "'auto', 'cpu' or 'gpu'")],
     "train.distribution": [("all", "'auto', 'single' or 'data_parallel'")],

@@ -50,16 +50,14 @@ class Outcome:
     keep: str  # 'best' (lowest val_loss) or 'last'
     history: list[Epoch] = field(default_factory=list)
     kept: int = 0  # counted from 1
-    weights: Sequence[np.ndarray] = ()  # of the best epoch
+    weights: Sequence[np.ndarray] = ()  # of the kept epoch
     seconds: float = 0.0  # that the epochs took
 
     def add(self, row: Epoch, model: keras.Model) -> None:
         """Append an epoch, whose weights are those of `model` now."""
         lowest = min((epoch["val_loss"] for epoch in self.history), default=math.inf)
         self.history.append(row)
-        if self.keep == "last":
-            self.kept = len(self.history)
-        elif row["val_loss"] < lowest:
+        if self.keep == "last" or row["val_loss"] < lowest:
             self.kept = len(self.history)
             self.weights = model.get_weights()
 
@@ -68,7 +66,7 @@ class Outcome:
         self.history = [dict(row) for row in snapshot.state[HISTORY]]
         self.kept = snapshot.state["kept"]
         self.seconds = snapshot.state["seconds"]
-        self.weights = snapshot.arrays.get("best", ())
+        self.weights = snapshot.arrays["kept"]
 
 
 @dataclass
@@ -159,7 +157,7 @@ class Fit:
             "kept": self.outcome.kept,
             "seconds": self.outcome.seconds,
         }
-        return Snapshot(arrays | {"best": self.outcome.weights}, state)
+        return Snapshot(arrays | {"kept": self.outcome.weights}, state)
 
 
 def assign(variables: Sequence[keras.Variable], arrays: Sequence[np.ndarray]) -> None:
@@ -177,7 +175,12 @@ def compile_phase(
     """
     learner.compile(
         optimizer=make_optimizer(
-            recipe.optimizer, recipe.schedule, phase.learning_rate, phase.epochs * steps, shares
+            recipe.optimizer,
+            recipe.schedule,
+            phase.learning_rate,
+            phase.epochs * steps,
+            shares,
+            recipe.averaging,
         ),
         loss=keras.losses.BinaryCrossentropy(from_logits=True),
         weighted_metrics=[  # several devices pad the last val batch with rows of weight 0
@@ -211,7 +214,10 @@ class FirstBrokenStep(keras.metrics.Metric):
 
 
 class _Recorder(keras.callbacks.Callback):
-    """Tells the batches which epoch it is, shows progress, and adds each epoch to the outcome."""
+    """Tells the batches which epoch it is, shows progress, and adds each epoch to the outcome.
+
+    From the validation until then the learner has the averaged weights, if its optimizer averages.
+    """
 
     def __init__(self, fit: Fit, on_epoch: OnEpoch) -> None:
         super().__init__()
@@ -230,6 +236,13 @@ class _Recorder(keras.callbacks.Callback):
         self._bar.update()
         if logs and (batch + 1) % LOOK == 0:
             self._refuse_broken(float(logs[BROKEN]))
+
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        weights = self.model.trainable_variables
+        self._last_step = [ops.convert_to_numpy(weight) for weight in weights]
+        self.model.optimizer.finalize_variable_values(weights)
+        # Copies, because JAX frees what the average would share with the weights.
+        assign(weights, [np.array(ops.convert_to_numpy(weight)) for weight in weights])
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._bar.close()
@@ -251,6 +264,7 @@ class _Recorder(keras.callbacks.Callback):
                 )
         self._outcome.seconds += time.perf_counter() - self._start
         self._outcome.add(row, self._part)
+        assign(self.model.trainable_variables, self._last_step)
         self._on_epoch(row)
 
     def _rate(self) -> float:

@@ -23,12 +23,19 @@ MOMENTUM_ENDS, MOMENTUM_TOP = 0.95, 0.85
 
 
 def make_optimizer(
-    name: str, schedule: str, rate: float, steps: int, shares: Sequence[float] | None = None
+    name: str,
+    schedule: str,
+    rate: float,
+    steps: int,
+    shares: Sequence[float] | None = None,
+    averaging: float = 0,
 ) -> keras.Optimizer:
     """Return the optimizer `name` for a training of `steps` steps, with `rate` as the highest.
 
     `shares` are the factors of the rate by trainable variable, in the order of the model's
-    trainable_variables; None is 1 for all.
+    trainable_variables; None is 1 for all. With `averaging` it keeps a moving average of the
+    weights, each step of which retains that share (B. T. Polyak and A. B. Juditsky 1992, with
+    exponential weights); `finalize_variable_values` assigns it.
     """
     rates: Any = rate
     if schedule == "linear":
@@ -44,6 +51,7 @@ def make_optimizer(
     else:
         optimizer = Adam(rates, beta_2=BETA_2)
         optimizer.decay = WEIGHT_DECAY
+    optimizer.use_ema, optimizer.ema_momentum = bool(averaging), averaging
     if schedule == "one_cycle":
         optimizer.momentum_schedule = Cycle(MOMENTUM_ENDS, MOMENTUM_TOP, MOMENTUM_ENDS, steps)
     if shares is not None:

@@ -32,6 +32,11 @@ class TrainParams(Section):
         int | None, Field(ge=0, description="first, with a frozen body"), OR_RECIPE
     ]
     head_learning_rate: Annotated[Positive | None, OR_RECIPE]
+    averaging: Annotated[
+        float | None,
+        Field(ge=0, lt=1, description="share that a step retains; 0 averages nothing"),
+        OR_RECIPE,
+    ]
     keep: Literal["best", "last"]
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
     device: Literal["auto", "cpu", "gpu"]

@@ -90,8 +90,7 @@ def train(
                     if snapshot is not None and number == snapshot.state["phase"]:
                         fit.restore(snapshot)
                     fit.run(recipe, validation, on_epoch, checkpoint)
-    if keep == "best":
-        part.set_weights(outcome.weights)
+    part.set_weights(outcome.weights)
     refuse_difference(
         weights_digest(model),
         "the processes ended with different weights; repeat the training on identical hosts.",

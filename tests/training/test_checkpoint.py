@@ -200,8 +200,9 @@ class Killed(Exception):
         ({"schedule": "one_cycle", "augment": Augmentation(rotation_range=30)}, 2),
         ({"schedule": "plateau", "optimizer": "rmsprop"}, 3),
         ({"schedule": "linear", "optimizer": "sgd", "body_learning_rate": 1e-3}, 5),
+        ({"schedule": "constant", "averaging": 0.9}, 3),
     ],
-    ids=["one_cycle", "plateau", "linear"],
+    ids=["one_cycle", "plateau", "linear", "averaging"],
 )
 def test_a_killed_training_ends_as_if_it_had_never_stopped(
     tmp_path: Path, changes: dict[str, Any], killed_in: int

@@ -88,3 +88,24 @@ def test_sgd_has_momentum() -> None:
 def test_an_exponential_rate_grows_by_the_same_factor() -> None:
     rates = [float(Exponential(1e-6, 1.0, 7)(at)) for at in range(7)]
     assert rates == pytest.approx([1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1], rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "rmsprop", "sgd"])
+def test_a_moving_average_of_the_weights_starts_at_the_first_steps(name: str) -> None:
+    optimizer = make_optimizer(name, "constant", 0.1, 10, averaging=0.75)
+    variable = keras.Variable([1.0])
+    average = 0.0
+    for step in range(4):
+        optimizer.apply([keras.ops.full((1,), 1.0 - step)], [variable])
+        value = float(variable.numpy()[0])
+        average = 0.75 * average + 0.25 * value if step else value
+    optimizer.finalize_variable_values([variable])
+    assert float(variable.numpy()[0]) == pytest.approx(average, rel=1e-5)
+
+
+def test_without_averaging_the_weights_of_the_last_step_stay() -> None:
+    optimizer = make_optimizer("sgd", "constant", 0.1, 10)
+    variable = keras.Variable([1.0])
+    optimizer.apply([keras.ops.ones((1,))], [variable])
+    optimizer.finalize_variable_values([variable])
+    assert float(variable.numpy()[0]) == pytest.approx(0.9)

@@ -55,6 +55,22 @@ def test_training_stops_after_some_epochs_without_a_lower_loss(tmp_path: Path, k
     assert loss == pytest.approx(history[kept - 1]["val_loss"], rel=1e-5)
 
 
+@pytest.mark.parametrize("augment", [PLAIN.augment, FLIPPED.augment])
+def test_averaged_weights_are_validated_and_kept_but_not_trained_on(
+    tmp_path: Path, augment: Augmentation
+) -> None:
+    cells, recipe = with_wrong_labels(0.25), replace(PLAIN, epochs=3, augment=augment)
+    plain, averaged = small(), small()
+    expected, _ = fit(plain, cells, recipe, tmp_path / "plain", keep="last")
+    averaging = replace(recipe, averaging=0.8)
+    history, kept = fit(averaged, cells, averaging, tmp_path / "averaged", keep="last")
+    for now, before in zip(history, expected, strict=True):
+        assert now["loss"] == before["loss"]
+        assert now["val_loss"] != before["val_loss"]
+    loss, _ = loss_and_accuracy(averaged, cells)
+    assert loss == pytest.approx(history[kept - 1]["val_loss"], rel=1e-5)
+
+
 def weights_of(model: keras.Model) -> dict[str, list[np.ndarray]]:
     return {layer.name: layer.get_weights() for layer in model.layers if layer.weights}
 

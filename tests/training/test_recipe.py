@@ -88,6 +88,7 @@ def test_a_recipe_is_the_published_one(
         ("patience", 3),
         ("head_epochs", 2),
         ("head_learning_rate", 0.5),
+        ("averaging", 0.9),
     ],
 )
 def test_a_given_value_overrides_the_recipe_and_nothing_else(key: str, value: object) -> None:

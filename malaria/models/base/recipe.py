@@ -55,6 +55,7 @@ class Recipe:
     head_epochs: int = 0  # first, with the body frozen except for its batch normalisation
     head_learning_rate: float | None = None  # in those epochs; None: learning_rate
     body_learning_rate: float | None = None  # of the body's first layers; None: learning_rate
+    averaging: float = 0  # share of the weights' moving average that each step retains; 0: none
 
 
 # Two articles give a shear of .05; in Keras that is degrees, so almost nothing.
