@@ -15,26 +15,36 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's 
 from benchmarks.gate_population import (
     Disagreement,
     Population,
-    Shift,
     draw_patients,
     fitted,
     read_runs,
 )
 from benchmarks.gate_runs import EQUAL, RUNS
+from benchmarks.gate_simulate import (
+    BALANCED,
+    Compared,
+    behind_accepted,
+    compare,
+    margins_for,
+    retrained,
+    smallest_caught,
+    values_of,
+    verdict_on,
+    worse,
+)
 from benchmarks.report import publish, table
 from malaria.core.params import load
-from malaria.evaluation.metrics import compute_metrics
-from malaria.gate.paired import PairedDifference, paired_differences
 from malaria.gate.params import CAN_BE_GATED, GateParams
-from malaria.gate.verdict import Verdict, holm, judge_metric, overall
+from malaria.gate.verdict import Verdict
 
 ROOT = Path(__file__).resolve().parents[1]
 SECTION = "gate"
-THRESHOLD = 0.5  # margins are logits less the run's own threshold, so it is that of all runs
 LOSSES = (0.01, 0.02, 0.04)
 PASSED, FAILED = 0.8, 0.05  # the claim: at least, and at most, of retrained equal models
+CAUGHT = 0.8  # how often the smallest losses of the last table fail
+ACCEPTED = (5, 10)  # earlier results on the same test cells
 STEP = 0.005  # margins are rounded up to it
-Measured = dict[str, PairedDifference]
+Equal = list[tuple[Compared, dict[str, float]]]
 
 
 def main(
@@ -55,7 +65,9 @@ def main(
     common = common.assign(margin=np.mean([run["margin"] for run in alike.values()], axis=0))
     population = Population(common, fitted(list(alike.values())))
     numbers = [int(number) for number in patients.split(",")]
-    equal = {number: retrained(population, number, simulations, replicates) for number in numbers}
+    equal = {
+        number: retrained(population, number, simulations, replicates, params) for number in numbers
+    }
     publish(
         SECTION,
         "\n\n".join(
@@ -69,6 +81,8 @@ def main(
                 f"{_described(population.disagreements[0])} (uninfected).",
                 bounds_table(equal, params),
                 power_table(population, equal, params, simulations, replicates),
+                caught_table(population, claim_at, params, simulations, replicates),
+                accepted_table(population, numbers, params, simulations),
                 *([claim(equal[claim_at], claim_at, params)] if claim_at in equal else []),
             ]
         ),
@@ -80,15 +94,15 @@ def main(
 def pairs_table(alike: Sequence[pd.DataFrame], params: GateParams) -> str:
     """Return the verdicts on all ordered pairs of equal runs, on their own test patients."""
     measured = [
-        _measure([base, head], params.replicates, params.seed)
+        compare([base, head], params.replicates, params.seed, params)
         for base, head in itertools.permutations(alike, 2)
     ]
     rows = [
         [
             metric,
-            f"{np.mean([one[metric].base for one in measured]):.3f}",
-            f"{np.std([one[metric].difference for one in measured]):.4f}",
-            f"{np.mean([one[metric].error for one in measured]):.4f}",
+            f"{np.mean([one.metrics[metric].base for one in measured]):.3f}",
+            f"{np.std([one.metrics[metric].difference for one in measured]):.4f}",
+            f"{np.mean([one.metrics[metric].error for one in measured]):.4f}",
         ]
         for metric in CAN_BE_GATED
     ]
@@ -114,13 +128,14 @@ def runs_table(
 ) -> str:
     """Return how often real runs pass and fail against the equal ones, on patients drawn anew."""
     means = {
-        metric: np.mean([_values(run)[metric] for run in alike.values()]) for metric in CAN_BE_GATED
+        metric: np.mean([values_of(run)[metric] for run in alike.values()])
+        for metric in CAN_BE_GATED
     }
     rows: list[list[object]] = []
     for name in [EQUAL, *sorted(set(runs) - set(alike))]:
         heads = list(alike) if name == EQUAL else [name]
         losses = [
-            np.mean([means[metric] - _values(runs[head])[metric] for head in heads])
+            np.mean([means[metric] - values_of(runs[head])[metric] for head in heads])
             for metric in CAN_BE_GATED
         ]
         row: list[object] = [name, *(f"{round(100 * loss, 1) + 0:.1f}" for loss in losses)]
@@ -131,7 +146,7 @@ def runs_table(
                 head = heads[rng.integers(len(heads))]
                 base = rng.choice([one for one in alike if one != head])
                 drawn = draw_patients([alike[base], runs[head]], number, rng)
-                measured.append(_measure(drawn, replicates, seed))
+                measured.append(compare(drawn, replicates, seed, params))
             row += _shares(measured, params)[:2]
         rows.append(row)
         print(row, file=sys.stderr, flush=True)
@@ -144,86 +159,17 @@ def runs_table(
     )
 
 
-def retrained(
-    population: Population, patients: int, simulations: int, replicates: int
-) -> list[tuple[Measured, dict[str, float]]]:
-    """Return what is measured between two runs of one recipe, and the true differences."""
-    found = []
-    for number in range(simulations):
-        rng = np.random.default_rng([patients, number])
-        scale = [population.disagreements[label].run for label in (1, 0)]
-        shifts = [tuple(rng.normal(scale=scale)) for _ in range(2)]
-        base, head = (population.truth(shift) for shift in shifts)
-        truth = {metric: head[metric] - base[metric] for metric in CAN_BE_GATED}
-        found.append((_measure(population.draw(patients, shifts, rng), replicates, number), truth))
-    return found
-
-
-def worse(
-    population: Population, patients: int, shift: Shift, simulations: int, replicates: int
-) -> list[Measured]:
-    """Return what is measured between a model and one that is worse by `shift`."""
-    return [
-        _measure(
-            population.draw(patients, [(0, 0), shift], np.random.default_rng([patients, number])),
-            replicates,
-            number,
-        )
-        for number in range(simulations)
-    ]
-
-
-def verdict_on(measured: Measured, params: GateParams) -> Verdict:
-    """Return the gate's verdict on one comparison."""
-    corrected = holm({metric: measured[metric].p_loss() for metric in params.metrics})
-    return overall(
-        judge_metric(measured[metric], rule, corrected[metric], params.level).verdict
-        for metric, rule in params.metrics.items()
-    )
-
-
-def margins_for(measured: Sequence[Measured], params: GateParams) -> dict[str, float]:
-    """Return the smallest margins at which PASSED of the comparisons pass and FAILED fail at most.
-
-    They are the same quantile of each metric's bound; the highest bounds where none is enough.
-    """
-    # Where nothing can be said, no margin is enough.
-    bounds = pd.DataFrame(
-        [
-            {metric: one[metric].at_least(params.level) for metric in CAN_BE_GATED}
-            for one in measured
-        ]
-    ).fillna(-1.0)
-    losses = pd.DataFrame(
-        [holm({metric: one[metric].p_loss() for metric in CAN_BE_GATED}) for one in measured]
-    )
-    for quantile in np.linspace(PASSED, 1, 101):
-        margins = (-bounds).quantile(quantile, interpolation="higher").clip(1e-6, 0.999)
-        beyond = bounds < -margins
-        failed = (beyond & (losses < 1 - params.level)).any(axis=1)
-        if (~beyond).all(axis=1).mean() >= PASSED and failed.mean() <= FAILED:
-            break
-    return dict(margins.to_dict())
-
-
-def with_margins(params: GateParams, margins: dict[str, float]) -> GateParams:
-    """Return the params with other margins."""
-    rules = {
-        metric: rule.model_copy(update={"margin": margins[metric]})
-        for metric, rule in params.metrics.items()
-    }
-    return params.model_copy(update={"metrics": rules})
-
-
-def bounds_table(
-    equal: dict[int, list[tuple[Measured, dict[str, float]]]], params: GateParams
-) -> str:
+def bounds_table(equal: dict[int, Equal], params: GateParams) -> str:
     """Return how often the one-sided bound holds, and the margins that equal models need."""
     rows = []
     for patients, found in equal.items():
-        needed = margins_for([measured for measured, _ in found], params)
+        needed = margins_for([one for one, _ in found], params, PASSED, FAILED)
         for metric in CAN_BE_GATED:
-            known = [(one[metric], truth[metric]) for one, truth in found if not one[metric].reason]
+            known = [
+                (one.metrics[metric], truth[metric])
+                for one, truth in found
+                if not one.metrics[metric].reason
+            ]
             held = np.mean([one.at_least(params.level) <= truth for one, truth in known])
             margin = np.ceil(needed[metric] / STEP) * STEP
             effective = np.median([one.patients for one, _ in known])
@@ -238,7 +184,7 @@ def bounds_table(
 
 def power_table(
     population: Population,
-    equal: dict[int, list[tuple[Measured, dict[str, float]]]],
+    equal: dict[int, Equal],
     params: GateParams,
     simulations: int,
     replicates: int,
@@ -249,7 +195,7 @@ def power_table(
         rows.append([patients, "none", *_shares([measured for measured, _ in found], params)])
         for metric, loss in itertools.product(CAN_BE_GATED, LOSSES):
             shift = population.shift_for(metric, loss)
-            measured = worse(population, patients, shift, simulations, replicates)
+            measured = worse(population, patients, shift, simulations, replicates, params)
             rows.append([patients, f"{metric} {100 * loss:g}", *_shares(measured, params)])
             print(rows[-1], file=sys.stderr, flush=True)
     margins = ", ".join(f"{metric} {rule.margin:g}" for metric, rule in params.metrics.items())
@@ -257,9 +203,46 @@ def power_table(
     return f"Verdicts at the margins {margins}.\n\n{table(header, rows)}"
 
 
-def claim(
-    equal: Sequence[tuple[Measured, dict[str, float]]], patients: int, params: GateParams
+def caught_table(
+    population: Population, patients: int, params: GateParams, simulations: int, replicates: int
 ) -> str:
+    """Return the smallest true losses that fail CAUGHT of the time, in cells per thousand."""
+    of = {"sensitivity": "parasitized", "specificity": "uninfected", BALANCED: "each class"}
+    rows = []
+    for metric, cells in of.items():
+        loss = smallest_caught(
+            population, patients, metric, CAUGHT, simulations, replicates, params
+        )
+        rows.append([metric, cells, round(1000 * loss)])
+        print(rows[-1], file=sys.stderr, flush=True)
+    return (
+        f"With {patients} test patients, the smallest true loss that FAILs {CAUGHT:.0%} of the "
+        "time:\n\n" + table(["metric", "of 1,000 cells that are", "more called wrong"], rows)
+    )
+
+
+def accepted_table(
+    population: Population, numbers: Sequence[int], params: GateParams, simulations: int
+) -> str:
+    """Return how often equal retrainings fail against the reference, by the accepted results."""
+    rows = [
+        [
+            patients,
+            *(
+                f"{behind_accepted(population, patients, count, simulations, params):.3f}"
+                for count in ACCEPTED
+            ),
+        ]
+        for patients in numbers
+    ]
+    return (
+        "How often a retraining of an equal model FAILs against the reference alone, where equal "
+        "results on the same test cells were accepted before:\n\n"
+        + table(["test patients", *(f"{count} accepted" for count in ACCEPTED)], rows)
+    )
+
+
+def claim(equal: Equal, patients: int, params: GateParams) -> str:
     """Return whether equal models pass and fail as often as claimed."""
     verdicts = [verdict_on(measured, params) for measured, _ in equal]
     passed, failed = (
@@ -277,16 +260,7 @@ def _described(disagreement: Disagreement) -> str:
     return ", ".join(f"{part:.2f}" for part in disagreement)
 
 
-def _values(run: pd.DataFrame) -> dict[str, float]:
-    return compute_metrics(run.assign(split="test"), THRESHOLD)
-
-
-def _measure(pair: Sequence[pd.DataFrame], replicates: int, seed: int) -> Measured:
-    base, head = pair
-    return paired_differences(base, head, (THRESHOLD, THRESHOLD), replicates, seed)
-
-
-def _shares(measured: Sequence[Measured], params: GateParams) -> list[str]:
+def _shares(measured: Sequence[Compared], params: GateParams) -> list[str]:
     verdicts = [verdict_on(one, params) for one in measured]
     return [f"{verdicts.count(verdict) / len(verdicts):.3f}" for verdict in Verdict]
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -48,35 +49,36 @@ def gate(
     ] = None,
     evaluate_base: root.EvaluateBase = False,
 ) -> None:
-    """Compare committed results with the base's; exit with 1 if worse or not comparable.
+    """Compare committed results with the base's.
 
-    The comment links to the run in MLflow if $MLFLOW_TRACKING_URI is a server that has it.
+    Exits with 0 if they may be merged, 1 if they are worse, gone or not comparable, 2 for broken
+    input, 3 if a person must decide. The comment links to the run in MLflow if
+    $MLFLOW_TRACKING_URI is a server that has it.
     """
     root.tell(f"committed results are compared with those of {base}")
     from malaria.core.files import write_file
-    from malaria.gate.folder import gate_folder
-    from malaria.pipeline.git import predicted_folders
+    from malaria.gate.folder import gate_all
     from malaria.tracking.link import run_address
 
-    found = [
-        gate_folder(
-            root.ROOT, folder, base, pictures, evaluate_base, run_address(root.ROOT, folder)
-        )
-        for folder in predicted_folders(root.ROOT)
-    ]
-    for each in found:
+    found = gate_all(
+        root.ROOT,
+        base,
+        pictures=pictures,
+        evaluate_base=evaluate_base,
+        mlflow_url=partial(run_address, root.ROOT),
+    )
+    for each in found.folders:
         judgement = each.judgement
         typer.echo("\n  ".join([f"{each.folder}: {judgement.outcome}", *judgement.reasons]))
-    if not found:
-        typer.echo("no folder has committed predictions, so there is nothing to compare")
+        for change in each.changed_rules:
+            typer.echo(f"  changed rule of the gate: {change.key}")
     if comment is not None:
-        texts = [each.comment for each in found] or ["No folder has committed predictions.\n"]
-        write_file(comment, "\n".join(texts))
+        write_file(comment, found.comment)
     if as_json is not None:
-        content = {each.folder: json.loads(each.judgement.to_json()) for each in found}
+        content = {each.folder: each.content() for each in found.folders}
         write_file(as_json, json.dumps(content, indent=2) + "\n")
-    if any(each.judgement.exit_code for each in found):
-        raise typer.Exit(1)
+    if found.exit_code:
+        raise typer.Exit(found.exit_code)
 
 
 def history(

@@ -12,12 +12,12 @@ from malaria.core.table import read_cells
 from malaria.data.archive import list_cells, open_archive
 from malaria.data.images import write_images
 from malaria.errors import MalariaError
-from malaria.gate.judge import RESET
 from malaria.gate.predictions import SPLIT, Evaluated
+from malaria.gate.yardstick import RESET
 from malaria.paths import CELLS, LOCK, MODEL, ZIP, from_remote
 from malaria.pipeline.cache import cache_folder, cached_path
 from malaria.pipeline.git import find_yaml
-from malaria.pipeline.stages import hashes_in, place
+from malaria.pipeline.stages import hashes_in, md5, place
 from malaria.prediction.table import DIGITS, with_probabilities
 from malaria.quiet_keras import held_back
 
@@ -80,12 +80,17 @@ def _cached(root: Path, cache: Path, folder: str, revision: str | None, path: st
             f"{whose} {place(folder, LOCK)} does not exist, so the model behind the predictions "
             f"is not known; {RESET}."
         )
-    md5 = hashes_in(lock).get(path)
-    if md5 is None:
+    wanted = hashes_in(lock).get(path)
+    if wanted is None:
         raise MalariaError(f"{whose} {LOCK} names no {path}; run `uv run dvc repro` there.")
-    found = cached_path(cache, md5)
+    found = cached_path(cache, wanted)
     if not found.is_file():
         command = from_remote(root, folder, "fetch --all-commits")
         fetch = f"fetch it with `{command}`, or " if command else ""
-        raise MalariaError(f"{whose} {path} (MD5 {md5}) is not in DVC's cache; {fetch}{RESET}.")
+        raise MalariaError(f"{whose} {path} (MD5 {wanted}) is not in DVC's cache; {fetch}{RESET}.")
+    if (is_now := md5(found)) != wanted:  # a model is code, and a split says what was known
+        raise MalariaError(
+            f"{whose} {path} in DVC's cache ({found}) has the MD5 {is_now}, not {wanted}; delete "
+            "it there and fetch it anew."
+        )
     return found

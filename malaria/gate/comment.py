@@ -7,10 +7,12 @@ shown as code, with every character that means something in Markdown or HTML esc
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote
 
-from malaria.gate.judgement import Comparison, Judgement, Overlap
+from malaria.gate.judgement import Comparison, Judgement, Outcome, Overlap
+from malaria.gate.params import SLICES
+from malaria.gate.verdict import points as share_in_points
 from malaria.pipeline.git import ParamChange
 from malaria.report.page import number, render
 from malaria.report.recipe_changes import shortened
@@ -18,7 +20,59 @@ from malaria.report.recipe_changes import shortened
 BAR_CELLS = 25  # characters of a bar; odd, so that one of them is 0
 BAR_REACH = 2  # margins on either side of 0
 ROWS = 30  # changed params that are shown; a comment has at most 65,536 characters
+LONGEST_REASON = 500  # characters
 MARKS = re.compile(r"[^\w\s]|_")
+
+
+class Judged(Protocol):
+    """A folder, as far as the comment's first lines and its order need it."""
+
+    @property
+    def folder(self) -> str:
+        """The pipeline's."""
+
+    @property
+    def judgement(self) -> Judgement:
+        """The gate's answer."""
+
+    @property
+    def comment(self) -> str:
+        """Its text."""
+
+    @property
+    def changed_rules(self) -> Sequence[ParamChange]:
+        """The params of the gate that the pull request changes."""
+
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether its results are those of the base."""
+
+
+def overview(folders: Sequence[Judged]) -> str:
+    """Return the whole comment.
+
+    First what a reviewer must see: accepted losses and changed rules of the gate. Then the folders
+    with new results, and a line for each of the others.
+    """
+    is_short = {Outcome.PASS: "unchanged results pass", Outcome.NO_RESULTS: "no results yet"}
+
+    def line(each: Judged) -> str | None:
+        judged = each.judgement.outcome
+        is_whole = not each.is_unchanged and judged != Outcome.NO_RESULTS
+        return None if is_whole else is_short.get(judged)
+
+    rules = [(each.folder, change) for each in folders for change in each.changed_rules]
+    return render(
+        "overview.md.j2",
+        accepted=[one for one in folders if one.judgement.outcome == Outcome.LOSS_ACCEPTED],
+        rules=rules[:ROWS],
+        rules_not_shown=max(len(rules) - ROWS, 0),
+        whole=[each.comment for each in folders if line(each) is None],
+        short=[(each.folder, text) for each in folders if (text := line(each)) is not None],
+        code=code,
+        reason=reason,
+        shortened=shortened,
+    )
 
 
 def comment(
@@ -46,19 +100,35 @@ def comment(
         times_used=times_used,
         pictures=_web_address(f"{pictures}/{quote(folder)}/reports" if pictures else None),
         mlflow_url=_web_address(mlflow_url),
+        chosen=[
+            name
+            for name, other in judgement.against.items()
+            if isinstance(other, Comparison) and other.is_chosen
+        ],
+        slices=SLICES,
         bar=bar,
         code=code,
+        reason=reason,
+        in_points=share_in_points,
         points=points,
         rate=rate,
         shortened=shortened,
     )
 
 
+def reason(text: str) -> str:
+    """Return a reason, which may quote names or what a person wrote, as harmless text."""
+    return _harmless(text[:LONGEST_REASON])
+
+
 def code(text: object) -> str:
     """Return foreign text as code on one line, in which nothing is markup, a mention or a link."""
-    printable = "".join(char if char.isprintable() else " " for char in str(text))
-    harmless = MARKS.sub(lambda mark: f"&#{ord(mark[0])};", printable)
-    return f"<code>{harmless}</code>"
+    return f"<code>{_harmless(str(text)[:LONGEST_REASON])}</code>"
+
+
+def _harmless(text: str) -> str:
+    printable = "".join(char if char.isprintable() else " " for char in text)
+    return MARKS.sub(lambda mark: f"&#{ord(mark[0])};", printable)
 
 
 def rate(value: float) -> str:

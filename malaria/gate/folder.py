@@ -1,19 +1,32 @@
-"""The gate of a pipeline's folder: the work tree's results against those of the merge base."""
+"""The gate of pipelines: a revision's committed results against those of the merge base."""
 
+import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from malaria.core.params import NONE, load, parse
+from malaria.core.params import NONE, find_section, parse
+from malaria.errors import MalariaError
+from malaria.gate.accepted import Accepted
 from malaria.gate.base_model import evaluate_base_model
-from malaria.gate.comment import comment
+from malaria.gate.comment import comment, overview
+from malaria.gate.committed import params_at, results_at
 from malaria.gate.judge import judge
-from malaria.gate.judgement import Judgement
-from malaria.gate.params import GateParams
-from malaria.gate.predictions import Files, uses_of_test_set
-from malaria.paths import METRICS, PARAMS, PREDICTIONS
-from malaria.pipeline.git import find_file, find_yaml, merge_base, params_diff, reference
+from malaria.gate.judgement import FAILED, UNDECIDED, Judgement, Outcome
+from malaria.gate.params import DECISIONS, GateParams
+from malaria.gate.predictions import SHORT, Files, uses_of_test_set
+from malaria.paths import PARAMS, PIPELINES, PREDICTIONS
+from malaria.pipeline.git import (
+    ParamChange,
+    commit_of,
+    find_blob,
+    merge_base,
+    params_diff,
+    predicted_folders,
+    reference,
+)
 from malaria.pipeline.stages import place
 
 
@@ -24,66 +37,143 @@ class FolderVerdict:
     folder: str
     judgement: Judgement
     comment: str
+    changed_rules: list[ParamChange]
+    is_unchanged: bool  # its results are those of the base
+
+    def content(self) -> dict[str, Any]:
+        """Return all numbers, and which rules of the gate the pull request changes."""
+        rules = {change.key: [change.old, change.new] for change in self.changed_rules}
+        return json.loads(self.judgement.to_json()) | {"changed_rules": rules}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The gate's answer on all folders."""
+
+    folders: list[FolderVerdict]
+
+    @property
+    def comment(self) -> str:
+        """The whole comment: what a reviewer must see first, then each folder."""
+        return overview(self.folders)
+
+    @property
+    def exit_code(self) -> int:
+        """0: may be merged; 1: not; 3: a person must decide."""
+        codes = {each.judgement.exit_code for each in self.folders}
+        return next((code for code in (FAILED, UNDECIDED) if code in codes), 0)
+
+
+def gate_all(
+    root: Path,
+    base: str,
+    head: str | None = None,
+    pictures: str | None = None,
+    evaluate_base: bool = False,
+    mlflow_url: Callable[[str], str | None] = lambda folder: None,
+) -> Verdict:
+    """Return the gate's answer on all pipelines of the repository.
+
+    Arguments are those of `gate_folder`; `mlflow_url` gives that of a folder.
+    """
+    return Verdict(
+        [
+            gate_folder(root, folder, base, head, pictures, evaluate_base, mlflow_url(folder))
+            for folder in PIPELINES
+        ]
+    )
 
 
 def gate_folder(
     root: Path,
     folder: str,
     base: str,
+    head: str | None = None,
     pictures: str | None = None,
     evaluate_base: bool = False,
     mlflow_url: str | None = None,
 ) -> FolderVerdict:
-    """Return the gate's answer on a folder with predictions, relative to the repository.
+    """Return the gate's answer on a pipeline's folder, relative to the repository.
 
-    Its work tree is compared with the commit where HEAD parted from `base` and with the tag
-    gate-reference, if there is one; with `evaluate_base` also if the base was tested on other
-    cells. `pictures` and `mlflow_url` are for the comment. Raises MalariaError for what cannot be
-    read or compared.
+    The results at the revision `head` (None: in the work tree, if Git has them) are compared with
+    the last ones before the commit where it parted from `base`, and with the reference: the tag
+    gate-reference, or else what `base` had accepted before. With `evaluate_base` also if the base
+    was tested on other cells. `pictures` and `mlflow_url` are for the comment. Raises MalariaError
+    for what cannot be read or compared.
     """
-    commit = merge_base(root, base)
+    parted = merge_base(root, base, head or "HEAD")
+    history = Accepted(root, folder, parted)
+    commit, source = parted, history.last_with_results()
+    if source is None:  # it began before the first results, but these are what it would replace
+        newest = commit_of(root, base)
+        history = Accepted(root, folder, newest)
+        source = history.last_with_results()
+        commit = parted if source is None else newest
+    ours = params_at(root, head, folder)
+    changed = params_diff(root, folder, commit, head)
+    rules = [one for one in changed if f"{one.key}.".startswith(f"{GateParams.section}.")]
+    is_there = head is not None or folder in predicted_folders(root)
+    files = results_at(root, head, folder) if is_there else None
+    if files is None:
+        is_gone = find_blob(root, parted, place(folder, PREDICTIONS)) is not None
+        judgement = _without_results(root, folder, ours, parted if is_gone else None)
+        return FolderVerdict(folder, judgement, "", rules, False)
+    params = gate_params(root, folder, ours, commit)
+    base_files = _earlier(root, source, folder)
+    is_unchanged = files == base_files
     judgement = judge(
-        files_in(root / folder),
-        files_at(root, commit, folder),
-        files_at(root, reference(root), folder),
-        gate_params(root, folder, commit),
+        files,
+        base_files,
+        None if is_unchanged else _earlier(root, reference(root), folder),
+        params,
         commit,
         partial(evaluate_base_model, root, folder, commit) if evaluate_base else None,
+        None if is_unchanged else partial(history.on_test_set, rules=params),
     )
-    changed = params_diff(root, folder, commit)
     times_used = uses_of_test_set(root, commit, folder, judgement.fingerprint)
-    text = comment(judgement, folder, changed, times_used, pictures, mlflow_url)
-    return FolderVerdict(folder, judgement, text)
+    others = [one for one in changed if one not in rules]
+    text = comment(judgement, folder, others, times_used, pictures, mlflow_url)
+    return FolderVerdict(folder, judgement, text, rules, is_unchanged)
 
 
-def gate_params(root: Path, folder: str, commit: str) -> GateParams:
+def gate_params(root: Path, folder: str, ours: dict[str, Any], commit: str) -> GateParams:
     """Return the base's rules, so that no pull request loosens its own gate.
 
-    The reset of the baseline is the work tree's, because it is reviewed with what it lets in; so
-    are all rules if the base has none.
+    `ours` is the content of the head's params.yaml. Its decisions count, because they are
+    reviewed with what they let in; so do rules that the base does not have yet.
     """
-    path = root / folder / PARAMS
-    ours = load(GateParams, path)
-    theirs = find_yaml(root, commit, place(folder, PARAMS)) or {}
-    if GateParams.section not in theirs:
-        return ours
-    rules = parse(GateParams, _with_words(theirs[GateParams.section]), path)
-    return rules.model_copy(update={"baseline_reset": ours.baseline_reset})
+    path = Path(place(folder, PARAMS))
+    mine = find_section(GateParams, ours, path)
+    base = params_at(root, commit, folder).get(GateParams.section, {})
+    theirs = ours[GateParams.section] | _with_words(base)
+    rules = parse(GateParams, theirs, Path(f"{path} at {commit[:SHORT]}"))
+    return rules.model_copy(update={word: getattr(mine, word) for word in DECISIONS})
 
 
-def files_in(folder: Path) -> Files:
-    """Return the results in a folder of the work tree; a missing file is empty."""
-    paths = (folder / PREDICTIONS, folder / METRICS)
-    return Files(*(path.read_bytes() if path.is_file() else b"" for path in paths))
+def _earlier(root: Path, commit: str | None, folder: str) -> Files | None:
+    """Return a folder's results at a commit, if there is one; empty where they are no files."""
+    try:
+        return None if commit is None else results_at(root, commit, folder)
+    except MalariaError:
+        return Files(b"", b"")
 
 
-def files_at(root: Path, commit: str | None, folder: str) -> Files | None:
-    """Return a folder's results at a commit, None without commit or predictions."""
-    if commit is None:
-        return None
-    paths = (place(folder, PREDICTIONS), place(folder, METRICS))
-    predictions, metrics = (find_file(root, commit, path) for path in paths)
-    return None if predictions is None else Files(predictions, metrics or b"")
+def _without_results(root: Path, folder: str, ours: dict[str, Any], base: str | None) -> Judgement:
+    """Return the judgement on a head without results; `base` is a base that has some."""
+    if base is None:
+        return Judgement(Outcome.NO_RESULTS, ["there are no committed results yet"])
+    path = place(folder, PARAMS)
+    if GateParams.section in ours:
+        params = gate_params(root, folder, ours, base)
+        if params.retired is not None and params.retired.commit == base:
+            return Judgement(Outcome.RETIRED, [params.retired.reason], params)
+    return Judgement(
+        Outcome.GONE,
+        [
+            f"{place(folder, PREDICTIONS)} of the base ({base[:SHORT]}) is gone; bring the results "
+            f"back, or set gate.retired in {path} to the base's commit and the reason"
+        ],
+    )
 
 
 def _with_words(values: Any) -> Any:

@@ -1,23 +1,41 @@
 """Is this model worse than the base's? Judged only from Git-tracked predictions and metrics."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
-from malaria.data.split import patient_strata
 from malaria.errors import MalariaError
 from malaria.evaluation.metrics import compute_metrics
 from malaria.evaluation.names import name_of
-from malaria.evaluation.subgroups import THIRDS
 from malaria.gate.judgement import Comparison, Judgement, Outcome, Overlap, Slice
 from malaria.gate.paired import PairedDifference, paired_differences
-from malaria.gate.params import BaselineReset, GateParams
-from malaria.gate.predictions import KEY, Evaluated, Files, listed, read_evaluated
+from malaria.gate.params import SLICES, Decision, GateParams
+from malaria.gate.patients import collapsed_patients, slices_of
+from malaria.gate.predictions import Evaluated, Files, read_evaluated
 from malaria.gate.verdict import Verdict, breaks_floor, holm, judge_metric, overall
+from malaria.gate.yardstick import (
+    RESET,
+    in_common,
+    is_same_yardstick,
+    overlap_of,
+    refuse_changed,
+    refuse_vanished,
+)
+from malaria.pipeline.git import REFERENCE
 
 # Called if base and head have different test cells: the base model's predictions on the head's.
 EvaluateBase = Callable[[Evaluated, Evaluated], Evaluated]
-RESET = "in a pull request set gate.baseline_reset to the base's commit and the reason"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two models' predictions of the same cells, and how they came to be the same."""
+
+    other: Evaluated
+    head: Evaluated
+    overlap: Overlap | None = None
+    is_evaluated: bool = False
 
 
 def judge(
@@ -27,120 +45,222 @@ def judge(
     params: GateParams,
     base_commit: str,
     evaluate_base: EvaluateBase | None = None,
+    accepted: Callable[[str], Iterable[Evaluated]] | None = None,
 ) -> Judgement:
     """Return the judgement on the head's results, against those of base and reference.
 
     None: no predictions. The base decides. The reference can only fail the gate: it is there for
-    small losses that add up over many merges. All p-values of losses are corrected together.
-    `evaluate_base`, if given, is called for a base that was tested on other cells. Raises
-    MalariaError for input that cannot be read or trusted, and if test patients of the base have
-    vanished and no other came in.
+    small losses that add up over many merges. Without one, it is that result, of those that
+    `accepted` gives for the digest of the test set, to which the head loses most. `evaluate_base`,
+    if given, is called for a base that was tested on other cells. Raises MalariaError for input
+    that cannot be read or trusted, and if test cells of the base have vanished or have another
+    patient or label.
     """
     ours = read_evaluated(head, "the pull request")
-    files = {"base": base, "reference": reference if reference != base else None}
-    others = {name: read_evaluated(found, f"the {name}") for name, found in files.items() if found}
-    reset = params.baseline_reset
-    if reset is not None and reset.commit != base_commit:
-        reset = None
-    pairs = {
-        name: (other, ours)
-        for name, other in others.items()
-        if other.fingerprint == ours.fingerprint
-    }
-    overlaps = {name: _overlap(others[name], ours) for name in others if name not in pairs}
-    if reset is None and "base" in overlaps:
-        _refuse_vanished(others["base"], ours)
-        if evaluate_base is not None:
-            again = evaluate_base(others["base"], ours)
-            is_shared = ours.cells["cell_id"].isin(again.cells["cell_id"])
-            pairs["base"] = again, ours.only(is_shared)
-    against = overlaps | _compare(pairs, overlaps, params)
-    values = compute_metrics(ours.cells, ours.threshold)
-    gated = {metric: values[metric] for metric in params.metrics}
-    outcome, reasons = _decide(against, gated, params, reset)
+    reset, accept = (
+        decision if decision is not None and decision.commit == base_commit else None
+        for decision in (params.baseline_reset, params.accept_loss)
+    )
+    theirs = _read_base(base, reset)
+    tagged = None
+    if reference is not None and reference != base:
+        tagged = read_evaluated(reference, "the reference")
+    against: dict[str, Pair | Overlap] = {}
+    if theirs is not None:
+        against["base"] = _pair(theirs, ours, reset, evaluate_base)
+    if tagged is not None:
+        is_same = tagged.fingerprint == ours.fingerprint
+        against["reference"] = Pair(tagged, ours) if is_same else overlap_of(tagged, ours)
+    compared = _compare(against, params)
+    is_reset = reset is not None and not isinstance(against.get("base"), Pair)
+    worst = None
+    if accepted is not None and reference is None and not is_reset:
+        worst = _worst(accepted(ours.fingerprint), ours, params)
+    if worst is not None and worst != theirs:
+        # It was chosen after the fact, so its p-values say nothing: only the estimates count.
+        compared |= _compare({"reference": Pair(worst, ours)}, params, is_chosen=True)
     return Judgement(
-        outcome,
-        reasons,
+        *_decide(compared, ours, params, base is not None, reset, accept),
         params,
         ours.fingerprint,
         len(ours.cells),
         ours.cells["patient"].nunique(),
-        gated,
-        {name: against[name] for name in others},
+        _gated(ours, params.metrics),
+        compared,
     )
 
 
+def losses(before: Evaluated, after: Evaluated, params: GateParams) -> list[str]:
+    """Return why a model fails against an earlier one on the same cells; [] if it does not."""
+    return list(_failures(_compare({"base": Pair(before, after)}, params)))
+
+
+def _read_base(base: Files | None, reset: Decision | None) -> Evaluated | None:
+    """Return the base's results; ones that cannot be read do not count after a reset."""
+    if base is None:
+        return None
+    try:
+        return read_evaluated(base, "the base")
+    except MalariaError as error:
+        if reset is not None:
+            return None
+        raise MalariaError(f"{str(error).removesuffix('.')}; or {RESET}.") from None
+
+
+def _pair(
+    base: Evaluated, head: Evaluated, reset: Decision | None, evaluate_base: EvaluateBase | None
+) -> Pair | Overlap:
+    """Return what can be compared of base and head, else how their test cells differ."""
+    if base.fingerprint == head.fingerprint:
+        return Pair(base, head)
+    overlap = overlap_of(base, head)
+    if reset is not None:
+        if not is_same_yardstick(base, head):
+            return overlap
+        return Pair(*in_common(base, head), overlap)
+    refuse_changed(base, head)
+    refuse_vanished(base, head)
+    if evaluate_base is None:
+        return overlap
+    again = evaluate_base(base, head)
+    is_shared = head.cells["cell_id"].isin(again.cells["cell_id"]).to_numpy()
+    return Pair(again, head.only(is_shared), overlap, is_evaluated=True)
+
+
+def _worst(accepted: Iterable[Evaluated], head: Evaluated, params: GateParams) -> Evaluated | None:
+    """Return that of the results on the same cells to which the head loses most, in margins."""
+    now = _gated(head, params.metrics)
+
+    def lost(other: Evaluated) -> float:
+        before = _gated(other, params.metrics)
+        return max(
+            np.nan_to_num((before[metric] - now[metric]) / rule.margin, nan=-np.inf)
+            for metric, rule in params.metrics.items()
+        )
+
+    return max(accepted, key=lost, default=None)
+
+
 def _compare(
-    pairs: Mapping[str, tuple[Evaluated, Evaluated]],
-    overlaps: Mapping[str, Overlap],
-    params: GateParams,
-) -> dict[str, Comparison]:
-    """Return the comparison of each pair (other, head), whose cells are the same."""
-    measured = {name: _measure(*pair, params) for name, pair in pairs.items()}
+    against: Mapping[str, Pair | Overlap], params: GateParams, is_chosen: bool = False
+) -> dict[str, Comparison | Overlap]:
+    """Return the comparisons; the p-values of all their losses are corrected together."""
+    pairs = {name: pair for name, pair in against.items() if isinstance(pair, Pair)}
+    measured = {name: _measure(pair.other, pair.head, params) for name, pair in pairs.items()}
     corrected = holm(
         {
-            f"{name} {metric}": difference.p_loss()
+            f"{name} {metric}": np.nan if is_chosen else difference.p_loss()
             for name, differences in measured.items()
             for metric, difference in differences.items()
         }
     )
-    return {
-        name: Comparison(
-            thresholds=(other.threshold, head.threshold),
-            cells=len(head.cells),
-            patients=head.cells["patient"].nunique(),
+    compared: dict[str, Comparison | Overlap] = {}
+    for name, found in against.items():
+        if isinstance(found, Overlap):
+            compared[name] = found
+            continue
+        thresholds = found.other.threshold, found.head.threshold
+        cells = found.other.cells, found.head.cells
+        compared[name] = Comparison(
+            thresholds=thresholds,
+            cells=len(found.head.cells),
+            patients=found.head.cells["patient"].nunique(),
             metrics={
                 metric: judge_metric(
                     difference, params.metrics[metric], corrected[f"{name} {metric}"], params.level
                 )
                 for metric, difference in measured[name].items()
             },
-            slices=list(_slices(other, head, params)),
-            overlap=overlaps.get(name),
+            collapsed=[]
+            if is_chosen
+            else collapsed_patients(*cells, thresholds, params.patients, params.level),
+            slices=list(_slices(found.other, found.head, params)),
+            overlap=found.overlap,
+            is_evaluated=found.is_evaluated,
+            is_chosen=is_chosen,
         )
-        for name, (other, head) in pairs.items()
-    }
+    return compared
 
 
 def _decide(
     against: Mapping[str, Comparison | Overlap],
-    head: Mapping[str, float],
+    head: Evaluated,
     params: GateParams,
-    reset: BaselineReset | None,
+    has_base: bool,
+    reset: Decision | None,
+    accept: Decision | None,
 ) -> tuple[Outcome, list[str]]:
-    broken = [
-        f"{name_of(metric)} {head[metric]:.3f} is below the floor {rule.floor:g}"
-        for metric, rule in params.metrics.items()
-        if breaks_floor(head[metric], rule)
-    ]
-    if broken:
+    if broken := list(_broken_floors(head, params)):
         return Outcome.FAIL, broken
     base = against.get("base")
-    if reset is not None and base is not None:
-        return Outcome.RESET, [reset.reason]
-    failed = [
-        f"{name_of(metric)} against the {name}: {found.reason}"
-        for name, other in against.items()
-        if isinstance(other, Comparison)
-        for metric, found in other.metrics.items()
-        if found.verdict == Verdict.FAIL
-    ]
-    if failed:
-        return Outcome.FAIL, failed
-    if base is None:
+    worse = list(_failures({"base": base})) if base else []
+    drifted = list(_failures({name: one for name, one in against.items() if name != "base"}))
+    if worse and reset is not None:
+        worse.append(
+            "gate.baseline_reset is for another yardstick, and nearly all test cells are the "
+            "same; a loss on them is accepted by gate.accept_loss"
+        )
+    if drifted and accept is not None:
+        drifted.append(
+            "gate.accept_loss speaks of the base alone; a reviewed decision moves the reference, "
+            f"by the tag {REFERENCE}"
+        )
+    if drifted or (worse and accept is None):
+        return Outcome.FAIL, worse + drifted
+    if not has_base:
         return Outcome.FIRST_RUN, ["the base has no predictions to compare with"]
-    if isinstance(base, Overlap):
+    if not isinstance(base, Comparison):
+        if reset is not None:
+            return Outcome.RESET, [reset.reason]
         return Outcome.NOT_COMPARABLE, [
-            "the base was tested on other cells or labels, so a difference of the numbers says "
-            "nothing about the models; if DVC's cache has the base's model and the data, "
-            f"--evaluate-base tests its model on the new cells; else {RESET}"
+            "the base was tested on other cells, so a difference of the numbers says nothing "
+            "about the models; if DVC's cache has the base's model and the data, --evaluate-base "
+            f"tests its model on the new cells; else {RESET}"
         ]
     verdict = overall(found.verdict for found in base.metrics.values())
-    return Outcome(verdict.value), [
+    reasons = worse or [
         f"{name_of(metric)}: {found.reason}"
         for metric, found in base.metrics.items()
         if found.verdict == verdict
     ]
+    if verdict != Verdict.PASS or worse:
+        if accept is not None:
+            return Outcome.LOSS_ACCEPTED, [accept.reason, *reasons]
+    elif reset is not None and base.overlap is not None:
+        return Outcome.RESET, [reset.reason, *reasons]
+    return Outcome(verdict.value), reasons
+
+
+def _failures(against: Mapping[str, Comparison | Overlap]) -> Iterator[str]:
+    """Give why the head fails against the others: by a metric, or by a single patient."""
+    for name, other in against.items():
+        if isinstance(other, Comparison):
+            for metric, found in other.metrics.items():
+                if found.verdict == Verdict.FAIL:
+                    yield f"{name_of(metric)} against the {name}: {found.reason}"
+            for one in other.collapsed:
+                yield f"patient {one.patient} collapsed against the {name}: {one}"
+
+
+def _broken_floors(head: Evaluated, params: GateParams) -> Iterator[str]:
+    for metric, value in _gated(head, params.metrics).items():
+        floor = params.metrics[metric].floor
+        if breaks_floor(value, floor):
+            yield f"{name_of(metric)} {value:.3f} is below the floor {floor:g}"
+    floors = params.slices or {}
+    for name, chosen in slices_of(head.cells):
+        for metric, value in _gated(head.only(chosen), floors.get(name, ())).items():
+            if breaks_floor(value, floors[name][metric]):
+                yield (
+                    f"{name_of(metric)} of {SLICES[name]} {value:.3f} is below the floor "
+                    f"{floors[name][metric]:g}"
+                )
+
+
+def _gated(one: Evaluated, metrics: Iterable[str]) -> dict[str, float]:
+    names = list(metrics)
+    values = compute_metrics(one.cells, one.threshold) if names else {}
+    return {metric: float(values[metric]) for metric in names}
 
 
 def _measure(other: Evaluated, head: Evaluated, params: GateParams) -> dict[str, PairedDifference]:
@@ -155,14 +275,7 @@ def _measure(other: Evaluated, head: Evaluated, params: GateParams) -> dict[str,
 
 
 def _slices(other: Evaluated, head: Evaluated, params: GateParams) -> Iterator[Slice]:
-    """Give the gated metrics of healthy and infected patients and of thirds of parasite burden."""
-    stratum = head.cells["patient"].map(patient_strata(head.cells))
-    members = {"healthy patients": stratum == 0, "infected patients": stratum > 0}
-    for number, third in enumerate(THIRDS, start=1):
-        members[f"{third} third of parasite burden"] = stratum == number
-    for name, chosen in members.items():
-        if not chosen.any():
-            continue
+    for name, chosen in slices_of(head.cells):
         theirs, ours = other.only(chosen), head.only(chosen)
         for difference in _measure(theirs, ours, params).values():
             if not np.isnan(difference.base):  # else there is no cell of the class
@@ -173,31 +286,3 @@ def _slices(other: Evaluated, head: Evaluated, params: GateParams) -> Iterator[S
                     difference,
                     difference.p_loss() < 1 - params.level,
                 )
-
-
-def _overlap(base: Evaluated, head: Evaluated) -> Overlap:
-    both = base.cells[KEY].merge(head.cells[KEY], on="cell_id", suffixes=("_base", "_head"))
-    changed = (both["label_base"] != both["label_head"]) | (
-        both["patient_base"] != both["patient_head"]
-    )
-    before, now = (set(one.cells["patient"]) for one in (base, head))
-    return Overlap(
-        shared=len(both),
-        relabelled=int(changed.sum()),
-        base_only=len(base.cells) - len(both),
-        head_only=len(head.cells) - len(both),
-        base_patients=len(before),
-        head_patients=len(now),
-        shared_patients=len(before & now),
-    )
-
-
-def _refuse_vanished(base: Evaluated, head: Evaluated) -> None:
-    """Refuse a test split that only lost patients: without the hard ones any model looks better."""
-    before, now = (set(one.cells["patient"]) for one in (base, head))
-    if now < before:
-        gone = sorted(before - now)
-        raise MalariaError(
-            f"{len(gone)} of the base's {len(before)} test patients are not in the pull request's "
-            f"predictions ({listed(gone)}) and no other came in; test on all of them, or {RESET}."
-        )

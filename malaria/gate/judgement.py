@@ -1,12 +1,13 @@
 """The gate's judgement: the outcome, all that it rests on, and both as JSON."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum, auto
 from typing import Any
 
 from malaria.gate.paired import PairedDifference
-from malaria.gate.params import GateParams
+from malaria.gate.params import SLICES, GateParams
+from malaria.gate.patients import PatientLoss
 from malaria.gate.verdict import MetricVerdict
 
 
@@ -27,7 +28,7 @@ class Overlap:
 class Slice:
     """A metric's difference in a part of the test patients; exploratory, nothing is corrected."""
 
-    name: str
+    name: str  # one of SLICES
     patients: int
     cells: int
     difference: PairedDifference
@@ -38,16 +39,21 @@ class Slice:
 class Comparison:
     """Head against one other model on the same test cells.
 
-    With an `overlap`, the other was tested on different cells and its model was evaluated on the
-    head's, without those of patients that it was trained or chosen on.
+    With an `overlap`, the other was tested on different cells. Then its model was evaluated on the
+    head's (`is_evaluated`), without those of patients that it was trained or chosen on; or only
+    the cells that both have are compared. An other that was chosen for being ahead of the head
+    (`is_chosen`) has no p-values.
     """
 
     thresholds: tuple[float, float]
     cells: int
     patients: int
     metrics: dict[str, MetricVerdict]
+    collapsed: list[PatientLoss]
     slices: list[Slice]
-    overlap: Overlap | None
+    overlap: Overlap | None = None
+    is_evaluated: bool = False
+    is_chosen: bool = False
 
 
 class Outcome(StrEnum):
@@ -57,8 +63,16 @@ class Outcome(StrEnum):
     FAIL = auto()
     INCONCLUSIVE = auto()
     NOT_COMPARABLE = auto()
+    GONE = auto()  # the base's results are missing
     FIRST_RUN = auto()
     RESET = auto()
+    LOSS_ACCEPTED = auto()
+    RETIRED = auto()
+    NO_RESULTS = auto()
+
+
+RED = {Outcome.FAIL, Outcome.NOT_COMPARABLE, Outcome.GONE}
+FAILED, UNDECIDED = 1, 3  # exit codes; 2 is wrong use or broken input
 
 
 @dataclass(frozen=True)
@@ -71,20 +85,20 @@ class Judgement:
 
     outcome: Outcome
     reasons: list[str]
-    params: GateParams
-    fingerprint: str
-    cells: int
-    patients: int
-    head: dict[str, float]  # gated metrics of the head
-    against: dict[str, Comparison | Overlap]
+    params: GateParams | None = None
+    fingerprint: str = ""  # of the test cells; without results '', and all below is empty
+    cells: int = 0
+    patients: int = 0
+    head: dict[str, float] = field(default_factory=dict)  # gated metrics of the head
+    against: dict[str, Comparison | Overlap] = field(default_factory=dict)
 
     @property
     def exit_code(self) -> int:
-        """0: may be merged; 1: not."""
-        stops = {Outcome.FAIL, Outcome.NOT_COMPARABLE}
-        if self.params.inconclusive == "fail":
-            stops.add(Outcome.INCONCLUSIVE)
-        return int(self.outcome in stops)
+        """0: may be merged; 1: not; 3: a person must decide."""
+        if self.outcome == Outcome.INCONCLUSIVE:
+            is_red = self.params is not None and self.params.inconclusive == "fail"
+            return FAILED if is_red else UNDECIDED
+        return FAILED if self.outcome in RED else 0
 
     def to_json(self) -> str:
         """Return all numbers; what is not defined is null."""
@@ -95,9 +109,11 @@ class Judgement:
             "test": {"sha256": self.fingerprint, "cells": self.cells, "patients": self.patients},
             "head": self.head,
             "against": {
-                name: _content(other, self.params.level) for name, other in self.against.items()
+                name: _content(other, self.params.level)
+                for name, other in self.against.items()
+                if self.params is not None
             },
-            "params": self.params.model_dump(),
+            "params": None if self.params is None else self.params.model_dump(),
         }
         without_nan = json.loads(json.dumps(content), parse_constant=lambda _: None)
         return json.dumps(without_nan, indent=2) + "\n"
@@ -111,6 +127,8 @@ def _content(other: Comparison | Overlap, level: float) -> dict[str, Any]:
         "cells": other.cells,
         "patients": other.patients,
         "overlap": vars(other.overlap) if other.overlap else None,
+        "is_evaluated": other.is_evaluated,
+        "is_chosen": other.is_chosen,
         "metrics": {
             metric: {
                 **_numbers(found.difference, level),
@@ -123,9 +141,10 @@ def _content(other: Comparison | Overlap, level: float) -> dict[str, Any]:
             }
             for metric, found in other.metrics.items()
         },
+        "collapsed_patients": [asdict(one) | {"loss": one.loss} for one in other.collapsed],
         "slices": [
             {
-                "slice": part.name,
+                "slice": SLICES[part.name],
                 "patients": part.patients,
                 "cells": part.cells,
                 "metric": part.difference.metric,

@@ -28,17 +28,19 @@ SAME = 2 * 10**-DIGITS  # written numbers that differ less are equal
 KEY = ["cell_id", "patient", "label"]  # what makes two test splits the same
 COUNTS = ("n_cells", "n_patients")
 LISTED = 5  # names in a message
+LONGEST = 60  # characters of a name or value in it
+SHORT = 8  # characters of a commit's id that are shown
 
 
 @dataclass(frozen=True)
 class Files:
-    """What one revision has in Git: the bytes of predictions.csv and metrics.json."""
+    """One revision's results: the bytes of predictions.csv and metrics.json."""
 
     predictions: bytes
     metrics: bytes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Evaluated:
     """One model's test predictions, checked, in the order of their cells."""
 
@@ -50,7 +52,13 @@ class Evaluated:
         """The test set's digest."""
         return digest_of_test_set(self.cells)
 
-    def only(self, chosen: "pd.Series[bool]") -> "Evaluated":
+    def __eq__(self, other: object) -> bool:
+        """Return whether cells, predictions and threshold are the same."""
+        if not isinstance(other, Evaluated):
+            return NotImplemented
+        return self.threshold == other.threshold and self.cells.equals(other.cells)
+
+    def only(self, chosen: "pd.Series[bool] | np.ndarray") -> "Evaluated":
         """Return the same model's predictions of some of the cells."""
         return Evaluated(self.cells[chosen].reset_index(drop=True), self.threshold)
 
@@ -104,24 +112,41 @@ def uses_of_test_set(root: Path, ref: str, folder: str, test_set: str) -> int:
 
 def listed(names: list[str]) -> str:
     """Return the first names as text."""
-    return ", ".join(names[:LISTED]) + (", ..." if len(names) > LISTED else "")
+    return ", ".join(map(shown, names[:LISTED])) + (", ..." if len(names) > LISTED else "")
+
+
+def shown(value: object) -> str:
+    """Return a foreign value as text for a message: on one line, not too long."""
+    text = str(value)[: LONGEST + 1]
+    cut = f"{text[:LONGEST]}…" if len(text) > LONGEST else text
+    return "".join(char if char.isprintable() else "\ufffd" for char in cut)
 
 
 def _read_cells(content: bytes) -> pd.DataFrame:
     """Return the test cells, sorted; raises ValueError that says what is wrong with the file."""
+    if b"\0" in content:
+        raise ValueError(f"{PREDICTIONS} has a NUL byte, so it is no text")
     try:
         rows = read_predictions(io.BytesIO(content))
     except ValueError as error:  # pandas' parser errors are ValueErrors
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{PREDICTIONS} is not readable ({reason})") from None
+        raise ValueError(f"{PREDICTIONS} is not readable ({shown_error(error)})") from None
+    lines = content.count(b"\n") + (not content.endswith(b"\n")) - 1
+    if lines != len(rows):  # a quote that is not closed swallows rows
+        raise ValueError(f"{PREDICTIONS} has {lines} lines below the header, but {len(rows)} rows")
     if fault := _find_fault(rows):
         raise ValueError(f"{PREDICTIONS} has {fault}")
-    cells = rows[rows["split"] == SPLIT].sort_values("cell_id", ignore_index=True)
-    return cells.astype({"label": int})  # 1.0 and 1 are the same label, and hash alike
+    return rows[rows["split"] == SPLIT].sort_values("cell_id", ignore_index=True)
+
+
+def shown_error(error: Exception) -> str:
+    """Return a library's message on one line, not too long."""
+    return " ".join(str(error).split())[:200]
 
 
 def _find_fault(rows: pd.DataFrame) -> str | None:
     """Return what is wrong with the predictions, the most telling first."""
+    if rows.empty:
+        return "a header, but no rows"
     for name in PREDICTION_COLUMNS:
         if rows[name].isna().any():
             line = int(rows[name].isna().to_numpy().argmax()) + 2
@@ -129,21 +154,24 @@ def _find_fault(rows: pd.DataFrame) -> str | None:
     for name in ("label", "logit", "probability"):
         if not pd.api.types.is_numeric_dtype(rows[name]):
             wrong = rows.loc[pd.to_numeric(rows[name], errors="coerce").isna(), name]
-            return f"{wrong.iloc[0]!r} for `{name}`, which is not a number"
+            value = shown(wrong.iloc[0] if len(wrong) else rows[name].iloc[0])
+            return f"{value!r} for `{name}`, which is not a number"
     repeated = rows.loc[rows["cell_id"].duplicated(), "cell_id"].unique().tolist()
     if repeated:
         return f"{len(repeated)} cells more than once ({listed(repeated)})"
+    is_whole = pd.api.types.is_integer_dtype(rows["label"])
     follows = (rows["probability"] - expit(rows["logit"])).abs() <= SAME
     for name, allowed, what in (
         ("split", rows["split"].isin(SPLITS), "is not train, val or test"),
         ("label", rows["label"].isin([0, 1]), "is neither 0 nor 1"),
+        ("label", pd.Series(is_whole, rows.index), "is not written as 0 or 1"),
         ("logit", np.isfinite(rows["logit"]), "is not finite"),
         ("probability", rows["probability"].between(0, 1), "is outside [0, 1]"),
         ("probability", follows, "does not follow from the logit"),
     ):
         if not allowed.all():
             row = rows[~allowed].iloc[0]
-            return f"the {name} {row[name]} for {row['cell_id']}, which {what}"
+            return f"the {name} {shown(row[name])} for {shown(row['cell_id'])}, which {what}"
     return None if (rows["split"] == SPLIT).any() else f"no cell of the split {SPLIT}"
 
 
@@ -153,18 +181,23 @@ def _read_threshold(content: bytes, cells: pd.DataFrame) -> float:
     What the gate rests on, as it is written, must be what the predictions give.
     """
     try:
-        metrics: dict[str, Any] = dict(json.loads(content)[SPLIT])
+        # A whole number may have more digits than a float can hold: it becomes inf.
+        metrics: dict[str, Any] = dict(json.loads(content, parse_int=float)[SPLIT])
         threshold = metrics["threshold"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise ValueError(f"{METRICS} is not JSON with the key {SPLIT}.threshold") from None
-    if type(threshold) not in (int, float) or not math.isfinite(threshold):
-        raise ValueError(f"{METRICS} has the threshold {threshold!r}, which is not a number")
+    if type(threshold) is not float or not math.isfinite(threshold):
+        raise ValueError(
+            f"{METRICS} has the threshold {shown(repr(threshold))}, which is not a number"
+        )
     given = compute_metrics(cells, threshold)
     for name in (*CAN_BE_GATED, *COUNTS):
         value, written = given[name], metrics.get(name)
-        if isinstance(written, int | float) and abs(written - value) > SAME:
+        if isinstance(written, float) and not np.isclose(
+            written, value, rtol=0, atol=SAME, equal_nan=True
+        ):
             raise ValueError(
                 f"{METRICS} says {SPLIT}.{name} {written:g}, but the predictions next to it give "
                 f"{value:g}"
             )
-    return float(threshold)
+    return threshold

@@ -9,6 +9,8 @@ import numpy as np
 from malaria.gate.paired import PairedDifference
 from malaria.gate.params import MetricRule
 
+ROUNDING = 1e-9  # of a difference of two shares
+
 
 class Verdict(StrEnum):
     """PASS: not worse by more than the margin. FAIL: worse. INCONCLUSIVE: too little data."""
@@ -24,7 +26,7 @@ class MetricVerdict:
 
     difference: PairedDifference
     rule: MetricRule
-    p_corrected: float  # of the loss, by Holm; NaN if nothing can be said
+    p_corrected: float  # of the loss, by Holm; NaN if it is not known or not asked for
     verdict: Verdict
     reason: str
 
@@ -34,28 +36,44 @@ def judge_metric(
 ) -> MetricVerdict:
     """Return the verdict on one metric.
 
-    FAIL if the floor is broken, or if a loss beyond the margin cannot be excluded and the loss is
-    significant after correction. A floor is compared with the estimate itself, so it belongs well
-    below what the model is expected to reach.
+    FAIL if the floor is broken; if the estimate itself lies beyond the margin, however uncertain
+    it is; or if a loss beyond the margin cannot be excluded and the loss is significant after
+    correction (`p_corrected` NaN: that is not asked). A floor is compared with the estimate, so it
+    belongs well below what the model is expected to reach.
     """
-    if breaks_floor(difference.head, rule):
+    lost, margin = -difference.difference, f"the margin is {points(rule.margin)}"
+    most = -difference.at_least(level)
+    if breaks_floor(difference.head, rule.floor):
         verdict, reason = Verdict.FAIL, f"{difference.head:.3f} is below the floor {rule.floor:g}"
+    elif lost > rule.margin + ROUNDING:
+        verdict, reason = Verdict.FAIL, f"worse by {points(lost)} points; {margin}"
     elif difference.reason:
         verdict, reason = Verdict.INCONCLUSIVE, difference.reason
-    elif difference.at_least(level) >= -rule.margin:
-        verdict, reason = Verdict.PASS, f"not worse by more than {rule.margin:g}"
+    elif most <= rule.margin:
+        verdict, reason = Verdict.PASS, f"worse by {points(max(most, 0))} points at most; {margin}"
     elif p_corrected < 1 - level:
-        reason = f"worse, and a loss beyond {rule.margin:g} cannot be excluded"
         verdict = Verdict.FAIL
+        reason = (
+            f"worse by {points(lost)} points (p {p_corrected:.2g}), perhaps by {points(most)}; "
+            f"{margin}"
+        )
     else:
-        reason = f"too few patients to exclude a loss beyond {rule.margin:g}"
         verdict = Verdict.INCONCLUSIVE
+        reason = (
+            f"too few patients to tell: {'worse' if lost > 0 else 'better'} by {points(abs(lost))} "
+            f"points, but perhaps worse by {points(most)}; {margin}"
+        )
     return MetricVerdict(difference, rule, p_corrected, verdict, reason)
 
 
-def breaks_floor(value: float, rule: MetricRule) -> bool:
+def breaks_floor(value: float, floor: float | None) -> bool:
     """Return whether a metric is below its floor; one that is not defined is not."""
-    return rule.floor is not None and value < rule.floor
+    return floor is not None and value < floor
+
+
+def points(share: float) -> str:
+    """Return a share in points of 100, with a tenth where there is one."""
+    return f"{round(100 * share, 1) + 0:g}"
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:

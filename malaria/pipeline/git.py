@@ -14,6 +14,7 @@ from malaria.paths import PARAMS, PIPELINES, PREDICTIONS
 from malaria.pipeline.stages import place
 
 REFERENCE = "gate-reference"  # the tag of the results that others are compared with
+LONGEST_SUBJECT = 200  # characters
 SAFE = "safe.directory"  # in Git's own remedy for a checkout of another owner
 
 
@@ -39,7 +40,8 @@ def run_git(root: Path, *arguments: str) -> bytes:
     """Return what a Git command prints; raises MalariaError with Git's message if it fails."""
     result = try_git(root, *arguments)
     if result.returncode:
-        raise MalariaError(f"git {arguments[0]} failed: {result.stderr.decode().strip()}")
+        said = result.stderr.decode(errors="replace").strip()
+        raise MalariaError(f"git {arguments[0]} failed: {said}")
     return result.stdout
 
 
@@ -75,17 +77,17 @@ def reference(root: Path) -> str | None:
     return find_commit(root, f"refs/tags/{REFERENCE}")
 
 
-def merge_base(root: Path, ref: str) -> str:
-    """Return the commit from which HEAD and `ref` parted.
+def merge_base(root: Path, ref: str, head: str = "HEAD") -> str:
+    """Return the commit from which `head` and `ref` parted.
 
     Raises MalariaError outside a repository, in a shallow clone, for a ref that does not exist,
     and for histories without a common commit.
     """
     check_whole(root)
-    result = try_git(root, "merge-base", commit_of(root, ref), commit_of(root, "HEAD"))
+    result = try_git(root, "merge-base", commit_of(root, ref), commit_of(root, head))
     if result.returncode:
         raise MalariaError(
-            f"HEAD and {ref!r} have no commit in common; name the branch that HEAD began on."
+            f"{head} and {ref!r} have no commit in common; name the branch that {head} began on."
         )
     return result.stdout.decode().strip()
 
@@ -138,19 +140,25 @@ def find_yaml(root: Path, revision: str | None, path: str) -> dict[str, Any] | N
 def commits_of(root: Path, ref: str, path: str) -> list[Commit]:
     """Return the commits on the first-parent history of `ref` that changed a file, newest first.
 
-    So a merged branch counts as one commit, whatever its own commits did. Renames are not followed.
+    So a merged branch counts as one commit, whatever its own commits did. Renames are not
+    followed. Subjects are anybody's text, so they are cut, and what is not printable is replaced.
     """
     check_whole(root)
     listed = run_git(
         root,
         "log",
+        "-z",
         "--first-parent",
         "--format=%H%x00%cI%x00%s",
         commit_of(root, ref),
         "--",
         posixpath.normpath(path),
-    ).decode()
-    return [Commit(*line.split("\0")) for line in listed.splitlines()]
+    ).decode(errors="replace")
+    fields = iter(listed.split("\0")[:-1])
+    return [
+        Commit(commit, date, "".join(_printable(char) for char in subject[:LONGEST_SUBJECT]))
+        for commit, date, subject in zip(fields, fields, fields, strict=True)
+    ]
 
 
 def predicted_folders(root: Path) -> list[str]:
@@ -168,6 +176,10 @@ def params_diff(root: Path, folder: str, old: str, new: str | None = None) -> li
         for key in sorted(before | after)
         if before.get(key) != after.get(key)
     ]
+
+
+def _printable(char: str) -> str:
+    return char if char.isprintable() else "\ufffd"
 
 
 def _check_repository(root: Path) -> None:

@@ -8,10 +8,11 @@ from pathlib import Path
 from malaria.core.params import load
 from malaria.errors import MalariaError
 from malaria.gate.base_model import evaluate_base_model
-from malaria.gate.folder import files_at, files_in
+from malaria.gate.committed import results_at
 from malaria.gate.judge import judge
 from malaria.gate.judgement import Judgement, Outcome
 from malaria.gate.params import GateParams
+from malaria.gate.predictions import Files
 from malaria.paths import LOCK, METRICS, PARAMS, PREDICTIONS
 from malaria.pipeline.git import commit_of, find_file, reference, run_git
 from malaria.pipeline.stages import place
@@ -121,8 +122,9 @@ def _committed(root: Path, folder: str) -> str:
 def _judge(
     root: Path, folder: str, registry: Registry, champion: Version | None, evaluate_base: bool
 ) -> Judgement:
-    rules = load(GateParams, root / folder / PARAMS).model_copy(update={"baseline_reset": None})
-    head = files_in(root / folder)
+    rules = load(GateParams, root / folder / PARAMS).without_decisions()
+    head = results_at(root, None, folder) or Files(b"", b"")
+    tag = reference(root)
     if champion is None:
         return judge(head, None, None, rules, "")
     promoted_at = champion.tags.get(COMMIT, "")
@@ -134,7 +136,7 @@ def _judge(
     return judge(
         head,
         registry.files(champion),
-        files_at(root, reference(root), folder),
+        None if tag is None else results_at(root, tag, folder),
         rules,
         promoted_at,
         partial(evaluate_base_model, root, folder, promoted_at) if evaluate_base else None,

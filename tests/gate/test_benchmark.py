@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy.special import logit
 
-from benchmarks.gate import margins_for, verdict_on, with_margins
+from benchmarks.gate import FAILED, PASSED
 from benchmarks.gate_population import (
     Disagreement,
     Population,
@@ -16,10 +16,22 @@ from benchmarks.gate_population import (
     read_runs,
 )
 from benchmarks.gate_runs import spoilt_labels, write_runs
+from benchmarks.gate_simulate import (
+    BALANCED,
+    Compared,
+    behind_accepted,
+    margins_for,
+    shift_for,
+    smallest_caught,
+    verdict_on,
+    with_margins,
+    worse,
+)
 from malaria.core.params import load
 from malaria.evaluation.metrics import compute_metrics
 from malaria.gate.paired import PairedDifference
 from malaria.gate.params import CAN_BE_GATED, GateParams
+from malaria.gate.patients import PatientLoss
 from malaria.gate.verdict import Verdict
 from malaria.prediction.table import read_predictions
 from tests.conftest import REPO
@@ -112,13 +124,16 @@ def test_the_margins_are_the_smallest_with_which_the_claim_holds() -> None:
     params = load(GateParams, REPO / "params.yaml")
     rng = np.random.default_rng(0)
     measured = [
-        {
-            metric: PairedDifference(metric, 0.9, 0.9 + rng.normal(scale=0.01), 0.01, 30)
-            for metric in CAN_BE_GATED
-        }
+        Compared(
+            {
+                metric: PairedDifference(metric, 0.9, 0.9 + rng.normal(scale=0.01), 0.01, 30)
+                for metric in CAN_BE_GATED
+            },
+            [],
+        )
         for _ in range(200)
     ]
-    needed = with_margins(params, margins_for(measured, params))
+    needed = with_margins(params, margins_for(measured, params, PASSED, FAILED))
     verdicts = [verdict_on(one, needed) for one in measured]
     assert verdicts.count(Verdict.PASS) >= 0.8 * len(verdicts)
     assert verdicts.count(Verdict.FAIL) <= 0.05 * len(verdicts)
@@ -127,3 +142,37 @@ def test_the_margins_are_the_smallest_with_which_the_claim_holds() -> None:
     assert verdicts.count(Verdict.PASS) < 0.8 * len(verdicts) or verdicts.count(
         Verdict.FAIL
     ) > 0.05 * len(verdicts)
+
+
+def test_a_loss_that_is_caught_is_the_smallest_that_fails_so_often() -> None:
+    params = load(GateParams, REPO / "params.yaml")
+    drawn = population()
+    loss = smallest_caught(drawn, 20, "specificity", 0.8, 20, 100, params)
+    for less, is_caught in ((0, True), (0.001, False)):
+        shift = drawn.shift_for("specificity", loss - less)
+        found = worse(drawn, 20, shift, 20, 100, params)
+        failed = [verdict_on(one, params) == Verdict.FAIL for one in found]
+        assert (np.mean(failed) >= 0.8) == is_caught
+
+
+def test_balanced_accuracy_is_lost_as_both_of_its_rates() -> None:
+    drawn = population()
+    before, after = (drawn.truth(one) for one in ((0, 0), shift_for(drawn, BALANCED, 0.03)))
+    for metric in ("sensitivity", "specificity"):
+        assert before[metric] - after[metric] == pytest.approx(0.03, abs=1e-6)
+
+
+def test_the_more_was_accepted_the_more_is_an_equal_model_behind() -> None:
+    params = with_margins(load(GateParams, REPO / "params.yaml"), dict.fromkeys(CAN_BE_GATED, 0.02))
+    few, many = (behind_accepted(population(), 20, count, 30, params) for count in (1, 8))
+    assert 0 <= few < many <= 1
+    far = with_margins(params, dict.fromkeys(CAN_BE_GATED, 0.9))
+    assert behind_accepted(population(), 20, 8, 5, far) == 0
+
+
+def test_a_collapsed_patient_fails_whatever_the_metrics_say() -> None:
+    params = load(GateParams, REPO / "params.yaml")
+    same = {metric: PairedDifference(metric, 0.9, 0.9, 0.001, 30) for metric in CAN_BE_GATED}
+    lost = PatientLoss("C1", "sensitivity", 20, 20, 0, 1e-4)
+    assert verdict_on(Compared(same, []), params) == Verdict.PASS
+    assert verdict_on(Compared(same, [lost]), params) == Verdict.FAIL
