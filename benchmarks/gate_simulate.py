@@ -34,7 +34,7 @@ def compare(
     thresholds = THRESHOLD, THRESHOLD
     return Compared(
         paired_differences(base, head, thresholds, replicates, seed),
-        collapsed_patients(base, head, thresholds, params.patients, params.level),
+        collapsed_patients(base, head, thresholds, params),
     )
 
 

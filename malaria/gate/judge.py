@@ -171,9 +171,7 @@ def _compare(
                 )
                 for metric, difference in measured[name].items()
             },
-            collapsed=[]
-            if is_chosen
-            else collapsed_patients(*cells, thresholds, params.patients, params.level),
+            collapsed=[] if is_chosen else collapsed_patients(*cells, thresholds, params),
             slices=list(_slices(found.other, found.head, params)),
             overlap=found.overlap,
             is_evaluated=found.is_evaluated,

@@ -15,7 +15,7 @@ import pandas as pd
 from scipy.stats import binom
 
 from malaria.data.split import patient_strata
-from malaria.gate.params import SLICES, PatientRule
+from malaria.gate.params import SLICES, GateParams
 from malaria.gate.verdict import holm, points
 
 CLASS_METRICS = {1: "sensitivity", 0: "specificity"}
@@ -49,13 +49,12 @@ def collapsed_patients(
     base: pd.DataFrame,
     head: pd.DataFrame,
     thresholds: tuple[float, float],
-    rule: PatientRule,
-    level: float,
+    params: GateParams,
 ) -> list[PatientLoss]:
     """Return the patients whose cells of a class collapsed, the largest loss first.
 
-    `base` and `head` have the columns patient, label and probability, and the same cells in the
-    same order.
+    Only classes whose metric is gated count. `base` and `head` have the columns patient, label and
+    probability, and the same cells in the same order.
     """
     before, after = (
         (cells["probability"] >= threshold) == (cells["label"] == 1)
@@ -63,7 +62,9 @@ def collapsed_patients(
     )
     changed = pd.DataFrame({"cells": 1, "lost": before & ~after, "won": ~before & after})
     counts = changed.groupby([head["patient"], head["label"]]).sum()
-    counts = counts[counts["cells"] >= rule.cells]
+    gated = [label for label, metric in CLASS_METRICS.items() if metric in params.metrics]
+    is_tested = counts.index.get_level_values("label").isin(gated)
+    counts = counts[is_tested & (counts["cells"] >= params.patients.cells)]
     # P(lost or more of all that changed), if each change were as likely to be for the better.
     p_values = binom.sf(counts["lost"] - 1, counts["lost"] + counts["won"], 0.5)
     corrected = holm({str(row): float(p) for row, p in enumerate(p_values)}).values()
@@ -73,7 +74,8 @@ def collapsed_patients(
             counts.index, counts.to_numpy(), corrected, strict=True
         )
     ]
-    found = [one for one in tested if one.loss > rule.margin and one.p_corrected < 1 - level]
+    rule = params.patients
+    found = [one for one in tested if one.loss > rule.margin and one.p_corrected < 1 - params.level]
     return sorted(found, key=lambda one: -one.loss)
 
 

@@ -49,19 +49,19 @@ def judge_metric(
         verdict, reason = Verdict.FAIL, f"worse by {points(lost)} points; {margin}"
     elif difference.reason:
         verdict, reason = Verdict.INCONCLUSIVE, difference.reason
-    elif most <= rule.margin:
+    elif most <= rule.margin + ROUNDING:
         verdict, reason = Verdict.PASS, f"worse by {points(max(most, 0))} points at most; {margin}"
     elif p_corrected < 1 - level:
         verdict = Verdict.FAIL
         reason = (
-            f"worse by {points(lost)} points (p {p_corrected:.2g}), perhaps by {points(most)}; "
-            f"{margin}"
+            f"worse by {points(lost)} points (p {p_corrected:.2g}), and a loss of {points(most)} "
+            f"cannot be excluded; {margin}"
         )
     else:
         verdict = Verdict.INCONCLUSIVE
         reason = (
-            f"too few patients to tell: {'worse' if lost > 0 else 'better'} by {points(abs(lost))} "
-            f"points, but perhaps worse by {points(most)}; {margin}"
+            f"too few patients: the difference is {100 * difference.difference:+.1f} points, and a "
+            f"loss of {points(most)} cannot be excluded; {margin}"
         )
     return MetricVerdict(difference, rule, p_corrected, verdict, reason)
 

@@ -1,6 +1,7 @@
 """The gate: what it refuses to compare, and what it says."""
 
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from malaria.errors import MalariaError
 from malaria.evaluation.metrics import compute_metrics
 from malaria.gate.judge import judge
 from malaria.gate.judgement import Comparison, Judgement, Outcome, Overlap
-from malaria.gate.params import CAN_BE_GATED, BaselineReset, GateParams, MetricRule
+from malaria.gate.params import CAN_BE_GATED, AcceptLoss, BaselineReset, GateParams, MetricRule
 from malaria.gate.predictions import Evaluated, Files, read_evaluated
 from malaria.prediction.table import PREDICTION_COLUMNS
 
@@ -21,14 +22,19 @@ BASE, OTHER = "a" * 40, "b" * 40
 REASON = "the test split has grown by two hospitals"
 RULES: dict[str, Any] = {  # as params.yaml has them
     "metrics": {metric: {"margin": 0.05, "floor": "none"} for metric in CAN_BE_GATED},
+    "patients": {"cells": 10, "margin": 0.3},
+    "slices": "none",
     "level": 0.95,
     "replicates": 1000,
     "seed": 1,
     "inconclusive": "neutral",
     "baseline_reset": "none",
+    "accept_loss": "none",
+    "retired": "none",
 }
 PARAMS = parse(GateParams, RULES)
 RESET = PARAMS.model_copy(update={"baseline_reset": BaselineReset(commit=BASE, reason=REASON)})
+ACCEPT = PARAMS.model_copy(update={"accept_loss": AcceptLoss(commit=BASE, reason=REASON)})
 
 
 def cells(patients: int = 24, noise: float = 0.0, loss: float = 0.0, seed: int = 0) -> pd.DataFrame:
@@ -92,20 +98,30 @@ def moved() -> pd.DataFrame:
 # What is compared
 
 
-def test_other_labels_and_other_cells_are_counted_not_compared() -> None:
-    relabelled = cells()
-    relabelled.loc[relabelled["patient"] == "C1", "label"] = 0
-    changed = int((relabelled["label"] != cells()["label"]).sum())
-    for base, overlap in (
-        (relabelled, Overlap(800, changed, 0, 0, 20, 20, 20)),
-        (moved(), Overlap(760, 0, 40, 40, 20, 20, 19)),
-    ):
-        found = judged(cells(), base)
-        assert (found.outcome, found.exit_code) == (Outcome.NOT_COMPARABLE, 1)
-        assert "set gate.baseline_reset" in found.reasons[0]
-        assert found.against == {"base": overlap}
+def test_other_cells_are_counted_not_compared() -> None:
+    found = judged(cells(), moved())
+    assert (found.outcome, found.exit_code) == (Outcome.NOT_COMPARABLE, 1)
+    assert "set gate.baseline_reset" in found.reasons[0]
+    assert found.against == {"base": Overlap(760, 0, 40, 40, 20, 20, 19)}
     content = json.loads(judged(cells(30), cells()).to_json())
     assert content["against"]["base"]["overlap"]["shared"] == 800
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("patient", "C2"), ("label", 0)], ids=["patients", "labels"]
+)
+def test_cells_that_changed_patient_or_label_are_refused_unless_reviewed(
+    column: str, value: object
+) -> None:
+    head = cells()
+    chosen = head["patient"].isin(["C1", "C4"])
+    head.loc[chosen, column] = value
+    changed = int((head[column] != cells()[column]).sum())
+    said = rf"^{changed} of the 800 test cells that .* have another {column} than in the base \(c"
+    for evaluate_base in (None, lambda *_: pytest.fail("is not asked")):
+        with pytest.raises(MalariaError, match=said):
+            judged(head, cells(), evaluate_base=evaluate_base)
+    assert judged(head, cells(), RESET).outcome == Outcome.RESET
 
 
 def test_patients_that_vanished_are_refused_unless_reviewed() -> None:
@@ -117,14 +133,126 @@ def test_patients_that_vanished_are_refused_unless_reviewed() -> None:
     assert judged(head, None, reference=cells()).outcome == Outcome.FIRST_RUN
 
 
+def test_cells_that_vanished_are_refused_unless_reviewed() -> None:
+    base = cells(noise=1.5, seed=4)
+    wrong = (base["probability"] >= 0.5) != (base["label"] == 1)
+    head = cells(loss=2)[~wrong | (base["split"] == "val")]  # all patients are kept
+    asked = lambda *_: pytest.fail("is not asked")  # noqa: E731
+    lost = int((wrong & (base["split"] == "test")).sum())
+    said = rf"^{lost} of the base's 800 test cells are not in .*, though their patients are; test"
+    for evaluate_base in (None, asked):
+        with pytest.raises(MalariaError, match=said):
+            judged(head, base, evaluate_base=evaluate_base)
+    # Nor if another patient came in.
+    head = cells(30).query("patient != 'C1'")[5:]
+    with pytest.raises(MalariaError, match=r"^5 of the base's 800 test cells are not in"):
+        judged(head, cells(), evaluate_base=asked)
+
+
 def test_a_reset_holds_only_for_its_base() -> None:
-    base = cells().assign(label=lambda rows: 1 - rows["label"])
-    found = judged(cells(), base, RESET)
+    found = judged(cells(), cells(50), RESET)
     assert (found.outcome, found.exit_code, found.reasons) == (Outcome.RESET, 0, [REASON])
-    assert judged(cells(), base, RESET, base_commit=OTHER).outcome == Outcome.NOT_COMPARABLE
-    found = judged(cells(loss=1.5), cells(), RESET)
-    assert found.outcome == Outcome.RESET
-    assert compared(found)  # is shown all the same
+    with pytest.raises(MalariaError, match="and no other came in"):
+        judged(cells(), cells(50), RESET, base_commit=OTHER)
+
+
+def test_a_reset_is_for_another_yardstick_so_common_cells_are_judged() -> None:
+    base = cells()
+    relabelled = base.copy()
+    relabelled.loc[0, "label"] = 1 - relabelled.loc[0, "label"]
+    for before in (base, relabelled):
+        found = judged(cells(loss=1.5), before, RESET)
+        assert (found.outcome, found.exit_code) == (Outcome.FAIL, 1)
+        assert found.reasons[0].startswith("sensitivity against the base: worse by ")
+        assert "a loss on them is accepted by gate.accept_loss" in found.reasons[-1]
+    comparison = compared(found)
+    assert (comparison.cells, comparison.overlap) == (799, Overlap(800, 1, 0, 0, 20, 20, 20))
+    found = judged(cells(), relabelled, RESET)
+    assert (found.outcome, found.reasons[0]) == (Outcome.RESET, REASON)
+    assert len(found.reasons) == 4
+
+
+def test_a_base_that_cannot_be_read_is_left_behind_by_a_reset() -> None:
+    broken = Files(b"cell_id,", b"{}")
+    with pytest.raises(
+        MalariaError, match=r"^the base's reports/predictions.csv is not .*; or in a"
+    ):
+        judge(files(cells()), broken, None, PARAMS, BASE)
+    assert judge(files(cells()), broken, None, RESET, BASE).outcome == Outcome.RESET
+
+
+# Losses that are accepted, and the reference
+
+
+def test_a_loss_is_accepted_by_its_own_word_for_one_base_alone() -> None:
+    head, base = cells(loss=1.5), cells()
+    found = judged(head, base, ACCEPT)
+    assert (found.outcome, found.exit_code) == (Outcome.LOSS_ACCEPTED, 0)
+    assert found.reasons[:2] == [REASON, judged(head, base).reasons[0]]
+    assert judged(head, base, ACCEPT, base_commit=OTHER).outcome == Outcome.FAIL
+    assert judged(base, base, ACCEPT).outcome == Outcome.PASS  # there is nothing to accept
+    floors = {metric: MetricRule(margin=0.05, floor=0.99) for metric in CAN_BE_GATED}
+    held = judged(head, base, ACCEPT.model_copy(update={"metrics": floors}))
+    assert held.outcome == Outcome.FAIL
+
+
+def test_what_a_person_must_decide_is_decided_by_that_word_too() -> None:
+    strict = dict.fromkeys(CAN_BE_GATED, MetricRule(margin=0.01, floor=1e-9))
+    head, base = cells(noise=0.3, seed=2), cells(noise=0.3, seed=3)
+    assert judged(head, base, PARAMS.model_copy(update={"metrics": strict})).exit_code == 3
+    found = judged(head, base, ACCEPT.model_copy(update={"metrics": strict}))
+    assert (found.outcome, found.exit_code) == (Outcome.LOSS_ACCEPTED, 0)
+
+
+def test_the_reference_speaks_though_a_loss_is_accepted() -> None:
+    head, base = cells(loss=1.5), cells(loss=0.7)
+    for options in (
+        {"reference": cells()},
+        {"accepted": lambda fingerprint: [evaluated(base), evaluated(cells())]},
+    ):
+        found = judged(head, base, ACCEPT, **options)
+        assert (found.outcome, found.exit_code) == (Outcome.FAIL, 1)
+        assert any("against the reference: worse by" in reason for reason in found.reasons)
+        assert "by the tag gate-reference" in found.reasons[-1]
+
+
+def test_small_losses_that_add_up_are_seen_without_a_tag() -> None:
+    steps = [cells(loss=0.2 * step) for step in range(6)]
+    for number in range(1, 6):
+        assert judged(steps[number], steps[number - 1]).outcome == Outcome.PASS
+    outcomes = [
+        judged(
+            steps[number],
+            steps[number - 1],
+            accepted=lambda _, last=number: map(evaluated, steps[:last]),
+        ).outcome
+        for number in range(1, 6)
+    ]
+    first = outcomes.index(Outcome.FAIL)
+    assert set(outcomes[:first]) == {Outcome.PASS}
+    assert set(outcomes[first:]) == {Outcome.FAIL}
+
+
+def test_the_reference_is_the_accepted_result_to_which_the_head_loses_most() -> None:
+    asked = []
+
+    def accepted(fingerprint: str) -> list[Evaluated]:
+        asked.append(fingerprint)
+        return [evaluated(cells(loss=0.3)), evaluated(cells()), evaluated(cells(loss=0.2))]
+
+    found = judged(cells(loss=0.4), cells(loss=0.4), accepted=accepted)
+    assert asked == [evaluated(cells()).fingerprint]
+    other = compared(found, "reference")
+    assert other.is_chosen
+    best = compute_metrics(cells().query("split == 'test'"), 0.5)["sensitivity"]
+    assert other.metrics["sensitivity"].difference.base == pytest.approx(best, abs=1e-6)
+    assert np.isnan(other.metrics["sensitivity"].p_corrected)
+    # A tag counts instead, a result that is the base's is not compared again.
+    assert (
+        "reference" not in judged(cells(), cells(), accepted=lambda _: [evaluated(cells())]).against
+    )
+    tagged = judged(cells(), cells(), reference=cells(loss=0.1), accepted=pytest.fail)
+    assert not compared(tagged, "reference").is_chosen
 
 
 def test_a_base_of_other_cells_is_compared_if_its_model_is_evaluated_on_the_new() -> None:
@@ -166,14 +294,15 @@ def test_the_same_model_passes_and_one_that_lost_much_fails() -> None:
     assert (found.outcome, found.exit_code, len(found.reasons)) == (Outcome.PASS, 0, 3)
     found = judged(cells(loss=1.5), cells())
     assert (found.outcome, found.exit_code) == (Outcome.FAIL, 1)
+    lost = -100 * compared(found).metrics["sensitivity"].difference.difference
     assert found.reasons[0] == (
-        "sensitivity against the base: worse, and a loss beyond 0.05 cannot be excluded"
+        f"sensitivity against the base: worse by {lost:.1f} points; the margin is 5"
     )
 
 
-@pytest.mark.parametrize(("meaning", "code"), [("neutral", 0), ("fail", 1)])
+@pytest.mark.parametrize(("meaning", "code"), [("neutral", 3), ("fail", 1)])
 def test_too_little_data_means_what_the_params_say(meaning: str, code: int) -> None:
-    strict = dict.fromkeys(CAN_BE_GATED, MetricRule(margin=0.001, floor=1e-9))
+    strict = dict.fromkeys(CAN_BE_GATED, MetricRule(margin=0.01, floor=1e-9))
     params = PARAMS.model_copy(update={"metrics": strict, "inconclusive": meaning})
     found = judged(cells(noise=0.3, seed=2), cells(noise=0.3, seed=3), params)
     assert (found.outcome, found.exit_code) == (Outcome.INCONCLUSIVE, code)
@@ -224,8 +353,8 @@ def test_slices_show_where_a_loss_is() -> None:
     head["probability"] = expit(head["logit"]).round(6)
     slices = compared(judged(head, cells())).slices
     worse = {(part.name, part.difference.metric) for part in slices if part.got_worse}
-    assert worse == {("healthy patients", "specificity")}
-    assert {part.patients for part in slices if part.name == "healthy patients"} == {7}
+    assert worse == {("healthy", "specificity")}
+    assert {part.patients for part in slices if part.name == "healthy"} == {7}
     assert len(slices) == 1 + 4 * 3  # no parasitized cell in healthy patients
 
 
@@ -234,7 +363,7 @@ def test_the_json_has_all_numbers_and_no_nan() -> None:
     head = head[(head["label"] == 0) | (head["split"] == "val")]  # no parasitized test cell
     base = cells()[cells()["cell_id"].isin(head["cell_id"])]
     content = json.loads(judged(head, base).to_json(), parse_constant=pytest.fail)
-    assert (content["outcome"], content["exit_code"]) == ("inconclusive", 0)
+    assert (content["outcome"], content["exit_code"]) == ("inconclusive", 3)
     assert content["params"]["metrics"]["roc_auc"] == {"margin": 0.05, "floor": None}
     metrics = content["against"]["base"]["metrics"]
     assert metrics["sensitivity"]["at_least"] is None
@@ -244,3 +373,75 @@ def test_the_json_has_all_numbers_and_no_nan() -> None:
     assert specificity["low"] < specificity["at_least"] < specificity["high"]
     assert specificity["verdict"] == "pass"
     assert content["test"]["cells"] == len(head[head["split"] == "test"])
+
+
+# Single patients and slices
+
+
+def without_sensitivity_on(patient: str) -> pd.DataFrame:
+    """Return predictions that miss every parasitized cell of a patient."""
+    head = cells()
+    missed = (head["patient"] == patient) & (head["label"] == 1)
+    head.loc[missed, "logit"] = -5.0
+    return head.assign(probability=expit(head["logit"]).round(6))
+
+
+def with_one_large_patient() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return a base, and a head that misses every parasite of the largest patient."""
+    base, head = cells(), without_sensitivity_on("C1")
+    again = [
+        frame[frame["patient"] == "C1"].assign(cell_id=lambda rows, n=n: rows["cell_id"] + f"_{n}")
+        for frame in (base, head)
+        for n in range(12)
+    ]
+    return pd.concat([base, *again[:12]]), pd.concat([head, *again[12:]])
+
+
+def test_the_largest_patients_collapse_fails_however_wide_the_interval() -> None:
+    base, head = with_one_large_patient()
+    found = judged(head, base)
+    assert (found.outcome, found.exit_code) == (Outcome.FAIL, 1)
+    sensitivity = compared(found).metrics["sensitivity"]
+    assert sensitivity.p_corrected > 0.05  # by patients it is not significant
+    assert re.match(r"sensitivity against the base: worse by \d+\.\d points; the", found.reasons[0])
+    assert any(reason.startswith("patient C1 collapsed") for reason in found.reasons)
+
+
+def test_a_small_patients_collapse_is_found_within_the_margins() -> None:
+    params = PARAMS.model_copy(
+        update={"metrics": dict.fromkeys(CAN_BE_GATED, MetricRule(margin=0.25, floor=1e-9))}
+    )
+    found = judged(without_sensitivity_on("C4"), cells(), params)
+    assert {one.verdict for one in compared(found).metrics.values()} == {"pass"}
+    assert (found.outcome, found.exit_code) == (Outcome.FAIL, 1)
+    (lost,) = compared(found).collapsed
+    assert (lost.patient, lost.metric, lost.won) == ("C4", "sensitivity", 0)
+    assert found.reasons == [
+        f"patient C4 collapsed against the base: {100 * lost.loss:.1f} points of sensitivity lost "
+        f"on {lost.cells} cells (p {lost.p_corrected:.2g})"
+    ]
+    content = json.loads(found.to_json())["against"]["base"]["collapsed_patients"]
+    assert content[0]["patient"] == "C4"
+    assert (
+        judged(
+            without_sensitivity_on("C4"),
+            cells(),
+            params.model_copy(update={"accept_loss": ACCEPT.accept_loss}),
+        ).outcome
+        == Outcome.LOSS_ACCEPTED
+    )
+
+
+def test_a_slice_has_a_floor_of_its_own() -> None:
+    params = PARAMS.model_copy(update={"slices": {"healthy": {"specificity": 0.95}}})
+    head = cells()
+    healthy = head["patient"].isin([f"C{number}" for number in range(0, 24, 3)])
+    head.loc[healthy, "logit"] += 1.2
+    head["probability"] = expit(head["logit"]).round(6)
+    for base in (None, head):
+        found = judged(head, base, params)
+        assert (found.outcome, len(found.reasons)) == (Outcome.FAIL, 1)
+        assert re.fullmatch(
+            r"specificity of healthy patients 0\.\d{3} is below the floor 0\.95", found.reasons[0]
+        )
+    assert judged(cells(), cells(), params).outcome == Outcome.PASS

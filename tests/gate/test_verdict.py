@@ -21,14 +21,33 @@ def lost(points: float, error: float, reason: str = "") -> PairedDifference:
 @pytest.mark.parametrize(
     ("difference", "verdict", "reason"),
     [
-        (lost(0, 1), PASS, "not worse by more than 0.03"),
-        (lost(1, 1), PASS, "not worse by more than 0.03"),  # at most 2.7 points
-        (lost(2, 0.2), PASS, "not worse by more than 0.03"),  # a loss, but surely a small one
-        (lost(0, 2), INCONCLUSIVE, "too few patients to exclude a loss beyond 0.03"),
-        (lost(2, 1.5), INCONCLUSIVE, "too few patients to exclude a loss beyond 0.03"),
-        (lost(2, 1), FAIL, "worse, and a loss beyond 0.03 cannot be excluded"),
-        (lost(5, 1), FAIL, "worse, and a loss beyond 0.03 cannot be excluded"),
-        (lost(5, 1, "not defined"), INCONCLUSIVE, "not defined"),
+        (lost(0, 1), PASS, "worse by 1.7 points at most; the margin is 3"),
+        (lost(1, 1), PASS, "worse by 2.7 points at most; the margin is 3"),
+        (lost(2, 0.2), PASS, "worse by 2.3 points at most; the margin is 3"),  # surely a small loss
+        (lost(-3, 1), PASS, "worse by 0 points at most; the margin is 3"),
+        (lost(3, 0), PASS, "worse by 3 points at most; the margin is 3"),  # the margin itself
+        (
+            lost(0, 2),
+            INCONCLUSIVE,
+            "too few patients: the difference is +0.0 points, and a loss of 3.4 cannot be "
+            "excluded; the margin is 3",
+        ),
+        (
+            lost(2, 1.5),
+            INCONCLUSIVE,
+            "too few patients: the difference is -2.0 points, and a loss of 4.5 cannot be "
+            "excluded; the margin is 3",
+        ),
+        (
+            lost(2, 1),
+            FAIL,
+            "worse by 2 points (p 0.027), and a loss of 3.7 cannot be excluded; the margin is 3",
+        ),
+        (lost(5, 1), FAIL, "worse by 5 points; the margin is 3"),
+        (lost(11.5, 40), FAIL, "worse by 11.5 points; the margin is 3"),  # however uncertain
+        (lost(5, np.nan, "too few patients (1.4)"), FAIL, "worse by 5 points; the margin is 3"),
+        (lost(2, np.nan, "too few patients (1.4)"), INCONCLUSIVE, "too few patients (1.4)"),
+        (lost(np.nan, np.nan, "not defined"), INCONCLUSIVE, "not defined"),
     ],
 )
 def test_the_verdict_on_one_metric(
@@ -41,6 +60,8 @@ def test_the_verdict_on_one_metric(
 def test_the_corrected_p_value_decides() -> None:
     assert judge_metric(lost(2, 1), RULE, 0.049, LEVEL).verdict == FAIL
     assert judge_metric(lost(2, 1), RULE, 0.051, LEVEL).verdict == INCONCLUSIVE
+    assert judge_metric(lost(2, 1), RULE, np.nan, LEVEL).verdict == INCONCLUSIVE  # not asked
+    assert judge_metric(lost(5, 1), RULE, np.nan, LEVEL).verdict == FAIL
 
 
 @pytest.mark.parametrize("reason", ["", "not defined in 30 % of resamples"])
@@ -51,8 +72,9 @@ def test_a_broken_floor_fails_however_little_is_known(reason: str) -> None:
 
 def test_a_floor_is_kept_at_its_own_value_and_without_a_number() -> None:
     for value in (0.9, np.nan):
-        assert not breaks_floor(value, MetricRule(margin=0.03, floor=0.9))
-    assert not breaks_floor(0.1, RULE)
+        assert not breaks_floor(value, 0.9)
+    assert not breaks_floor(0.1, None)
+    assert breaks_floor(0.1, 0.9)
 
 
 def test_holm_by_hand() -> None:
