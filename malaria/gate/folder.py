@@ -117,7 +117,7 @@ def gate_folder(
     if files is None:
         is_gone = find_blob(root, parted, place(folder, PREDICTIONS)) is not None
         judgement = _without_results(root, folder, ours, parted if is_gone else None)
-        return FolderVerdict(folder, judgement, "", rules, False)
+        return FolderVerdict(folder, judgement, comment(judgement, folder), rules, False)
     params = gate_params(root, folder, ours, commit)
     base_files = _earlier(root, source, folder)
     is_unchanged = files == base_files

@@ -106,8 +106,8 @@ def _results_at(root: Path, commit: Commit, folder: str) -> tuple[str, float]:
     if content is None or blob is None:
         raise ValueError(f"it has no {PREDICTIONS if content else METRICS}")
     try:
-        return blob, float(json.loads(content)[SPLIT]["threshold"])
-    except (KeyError, TypeError):
+        return blob, float(json.loads(content, parse_int=float)[SPLIT]["threshold"])
+    except (KeyError, TypeError, RecursionError):
         raise ValueError(f"its {METRICS} has no {SPLIT}.threshold") from None
 
 

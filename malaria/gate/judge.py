@@ -72,7 +72,7 @@ def judge(
         is_same = tagged.fingerprint == ours.fingerprint
         against["reference"] = Pair(tagged, ours) if is_same else overlap_of(tagged, ours)
     compared = _compare(against, params)
-    is_reset = reset is not None and not isinstance(against.get("base"), Pair)
+    is_reset = reset is not None and isinstance(against.get("base"), Overlap)
     worst = None
     if accepted is not None and reference is None and not is_reset:
         worst = _worst(accepted(ours.fingerprint), ours, params)

@@ -41,7 +41,7 @@ def metrics_faults(folder: Path, shown: str, rule: str | None) -> Iterator[str]:
         val = cells["val"]
         chosen = choose_threshold(val["label"].to_numpy(), val["probability"].to_numpy(), rule)
         written, computed = flatten(content), flatten(found)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         yield f"{shown} cannot be recomputed from {PREDICTIONS} ({error!r})"
         return
     for split, threshold in thresholds.items():

@@ -82,6 +82,20 @@ def test_commits_that_say_too_little_are_skipped_with_a_note(root: Path) -> None
     ]
 
 
+def test_odd_subjects_and_metrics_are_only_text(root: Path) -> None:
+    subject = b"b\xffd \r\x0b\x1b[31m \xe2\x80\xa8" + b"x" * 5000
+    (root / "message").write_bytes(subject + b"\n\nmore\n")
+    (root / "pilot" / METRICS).write_text("[" * 100_000)
+    git(root, "add", "pilot")
+    git(root, "commit", "-q", "-F", "message")
+    found = read_history(root, "main", "pilot", 100, 7)
+    assert len(found.table) == 6
+    (note,) = found.notes
+    assert note.isprintable()
+    assert len(note) < 300
+    assert note.endswith("is skipped: its reports/metrics.json has no test.threshold")
+
+
 def test_intervals_are_computed_once_for_the_same_predictions(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -84,6 +84,7 @@ def edit(path: Path, old: str, new: str) -> None:
         ),
         ('"threshold": 0.6', '"point": 0.6', [f"{UNREADABLE} (KeyError('threshold'))"]),
         ("{", "", [f"{UNREADABLE} (JSONDecodeError("]),
+        ("{", "[" * 100_000, [f"{UNREADABLE} (RecursionError("]),
     ],
 )
 def test_numbers_that_the_predictions_do_not_give_are_named(
