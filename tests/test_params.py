@@ -123,7 +123,9 @@ IMPOSSIBLE: dict[str, list[tuple[object, str]]] = {
     "gate.metrics": [({}, "at least 1 item")],
     "gate.metrics.sensitivity.margin": [(0, "greater than 0")],
     "gate.metrics.roc_auc.floor": [(95, "less than 1")],
-    "gate.replicates": [(100, "1000")],
+    "gate.patients.cells": [(0, "greater than or equal to 1")],
+    "gate.patients.margin": [(1, "less than 1"), (float("inf"), "less than 1")],
+    "gate.replicates": [(100, "1000"), (10**9, "1000000")],
     "gate.inconclusive": [("pass", "'neutral' or 'fail'")],
     "mlflow.experiment": [(3, "string"), ("", "1 character")],
 }
@@ -151,6 +153,10 @@ def test_an_impossible_value_is_named_with_what_is_allowed(
         ({"gate.baseline_reset": {"commit": "HEAD", "reason": "new cells"}}, "commit is 'HEAD'"),
         ({"gate.baseline_reset": {"commit": HASH[:40], "reason": ""}}, "_reset.reason is ''"),
         ({"gate.baseline_reset": {"commit": HASH[:40]}}, "gate.baseline_reset.reason is missing"),
+        ({"gate.accept_loss": {"commit": HASH[:40], "reason": "x" * 501}}, "at most 500 charact"),
+        ({"gate.retired": {"commit": "main", "reason": "no longer"}}, "retired.commit is 'main'"),
+        ({"gate.slices": {"rich": {"sensitivity": 0.9}}}, "gate.slices: 'rich' is no slice; take"),
+        ({"gate.slices": {"healthy": {"f1": 0.9}}}, "gate.slices: 'f1' cannot have a floor in a"),
         (
             {"gate.metrics.f1": {"margin": 0.1, "floor": "none"}},
             "gate.metrics: 'f1' cannot be gated; take sensitivity, specificity, roc_auc",

@@ -135,6 +135,14 @@ def test_what_is_not_in_the_cache_is_named(tmp_path: Path, path: str) -> None:
         project.evaluate()
 
 
+@pytest.mark.parametrize("path", ["models/model.keras", "data/cells.csv", ZIP])
+def test_what_the_cache_has_instead_is_not_loaded(tmp_path: Path, path: str) -> None:
+    project = Project(tmp_path)
+    project.cached[path].write_bytes(b"another file")
+    with pytest.raises(MalariaError, match=rf"{path} in DVC's cache .* has the MD5 .*, not .*;"):
+        project.evaluate()
+
+
 def test_a_lock_without_the_zip_and_a_missing_one_are_refused(tmp_path: Path) -> None:
     project = Project(tmp_path)
     (tmp_path / "dvc.lock").write_text("stages: {}\n")

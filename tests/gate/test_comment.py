@@ -9,7 +9,16 @@ from malaria.gate.comment import bar, code, comment, points
 from malaria.gate.judgement import Judgement
 from malaria.gate.params import BaselineReset
 from malaria.pipeline.git import ParamChange
-from tests.gate.test_judge import BASE, RESET, cells, compared, evaluated, judged
+from tests.gate.test_judge import (
+    BASE,
+    REASON,
+    RESET,
+    cells,
+    compared,
+    evaluated,
+    judged,
+)
+from tests.gate.test_losses import without_sensitivity_on
 
 NASTY = "`@everyone` | <img src=x onerror=alert(1)>\n\n# big [a](http://b) --> <!-- \u202e&amp;"
 
@@ -24,9 +33,33 @@ def test_it_starts_with_the_verdict_and_has_a_line_per_metric() -> None:
     low, high = found.interval(0.9)  # its ends are the one-sided 95 % bounds
     assert low == pytest.approx(found.at_least(0.95))
     cut = f"{points(found.difference)} ({points(low)} to {points(high)})"
-    assert f"| sensitivity | {found.base:.3f} | {found.head:.3f} | {cut} | 5.0 | `" in text
+    p = judgement_p(judgement)
+    assert f"| sensitivity | {found.base:.3f} | {found.head:.3f} | {cut} | 5.0 | {p} | `" in text
     assert len(re.findall(r"^\| .*` \| (PASS|FAIL|INCONCLUSIVE) \|$", text, re.MULTILINE)) == 3
-    assert "- sensitivity against the base: worse, and a loss beyond 0.05 cannot be" in text
+    lost = f"{100 * -found.difference:.1f}".replace(".", "&#46;")
+    assert f"- sensitivity against the base&#58; worse by {lost} points&#59; the" in text
+    assert "is\nbelow 0.05, corrected by Holm for all losses that are tested. Each model" in text
+
+
+def judgement_p(judgement: Judgement) -> str:
+    return f"{compared(judgement).metrics['sensitivity'].p_corrected:.2g}"
+
+
+def test_a_reference_that_was_chosen_has_no_p() -> None:
+    text = comment(judged(cells(), cells(), accepted=lambda _: [evaluated(cells(loss=0.1))]), "p")
+    _, reference = text.split("### Against the reference")
+    assert re.search(r"^\| sensitivity \| .* \| 5\.0 \| - \| `", reference, re.MULTILINE)
+    assert (
+        "this is the one to which the\nhead loses most, so no p is given. Each model" in reference
+    )
+
+
+def test_collapsed_patients_are_listed() -> None:
+    text = comment(judged(without_sensitivity_on("C4"), cells()), "pilot")
+    assert "Patients whose cells collapsed, more than 30 points down by" in text
+    assert re.search(
+        r"^- <code>C4</code>: \d+\.\d points of sensitivity lost on 23 cells", text, re.M
+    )
 
 
 def test_slices_that_got_worse_are_exploratory() -> None:
@@ -60,6 +93,15 @@ def without_c1() -> pd.DataFrame:
             ],
         ),
         (
+            judged(cells(), cells()[:-161], RESET),
+            [
+                "## RESET: by a reviewed decision, the yardstick is another than the base's",
+                f"- {REASON}",
+                "The base was tested on other cells, but nearly all are the same: 799 cells of 20",
+                "Of the rest, 0 have another label or patient, 0 only the base has, 1 only the",
+            ],
+        ),
+        (
             judged(cells(), None),
             ["## FIRST RUN: there is no base to compare with", "| ROC AUC | 0.9"],
         ),
@@ -68,7 +110,13 @@ def without_c1() -> pd.DataFrame:
             ["### Against the base", "### Against the reference"],
         ),
     ],
-    ids=["other cells", "base evaluated on the new cells", "first run", "reference"],
+    ids=[
+        "other cells",
+        "base evaluated on the new cells",
+        "nearly the same",
+        "first run",
+        "reference",
+    ],
 )
 def test_what_was_compared_is_described(judgement: Judgement, said: list[str]) -> None:
     text = comment(judgement, "pilot")
