@@ -58,6 +58,7 @@ def gate(
     root.tell(f"committed results are compared with those of {base}")
     from malaria.core.files import write_file
     from malaria.gate.folder import gate_all
+    from malaria.gate.predictions import shown
     from malaria.tracking.link import run_address
 
     found = gate_all(
@@ -71,7 +72,7 @@ def gate(
         judgement = each.judgement
         typer.echo("\n  ".join([f"{each.folder}: {judgement.outcome}", *judgement.reasons]))
         for change in each.changed_rules:
-            typer.echo(f"  changed rule of the gate: {change.key}")
+            typer.echo(f"  changed rule of the gate: {shown(change.key)}")
     if comment is not None:
         write_file(comment, found.comment)
     if as_json is not None:

@@ -21,19 +21,23 @@ from malaria.pipeline.stages import hashes_in, md5, place
 from malaria.prediction.table import DIGITS, with_probabilities
 from malaria.quiet_keras import held_back
 
+BASE = "the base's"  # in messages
+
 
 def evaluate_base_model(
-    root: Path, folder: str, commit: str, base: Evaluated, head: Evaluated
+    root: Path, folder: str, commit: str, at: str | None, base: Evaluated, head: Evaluated
 ) -> Evaluated:
     """Return the predictions of the base's model on the head's test cells, at its own threshold.
 
     Cells of patients that it was trained or chosen on are left out. Model and split of the base
-    and the zip of the work tree's lock come from DVC's cache, and the zip is preprocessed by this
-    checkout's code to the size that the model takes. Raises MalariaError for what is not in the
-    cache or does not belong together, and if no patient is left.
+    and the zip of the lock at the revision `at` (None: the work tree) come from DVC's cache, and
+    the zip is preprocessed by this checkout's code to the size that the model takes. Raises
+    MalariaError for what is not in the cache or does not belong together, and if no patient is
+    left.
     """
     find = partial(_cached, root, cache_folder(root), folder)
-    split, model, source = read_cells(find(commit, CELLS)), find(commit, MODEL), find(None, ZIP)
+    split, model = read_cells(find(commit, CELLS, BASE)), find(commit, MODEL, BASE)
+    source = find(at, ZIP, "the pull request's")
     known = split.loc[split["split"] != SPLIT, "patient"]
     cells = head.only(~head.cells["patient"].isin(known)).cells
     if cells.empty:
@@ -71,9 +75,10 @@ def _logits(model: Path, source: Path, cell_ids: list[str], scratch: Path) -> np
     return predictor(loaded)(np.load(images, mmap_mode="r"), np.arange(len(cell_ids)))
 
 
-def _cached(root: Path, cache: Path, folder: str, revision: str | None, path: str) -> Path:
+def _cached(
+    root: Path, cache: Path, folder: str, revision: str | None, path: str, whose: str
+) -> Path:
     """Return the cached file of an output that the lock at a revision names; None: work tree."""
-    whose = "the pull request's" if revision is None else "the base's"
     lock = find_yaml(root, revision, place(folder, LOCK))
     if lock is None:
         raise MalariaError(

@@ -5,6 +5,7 @@ Committed results are regular files at their own path. What is too large is not 
 
 import stat
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from malaria.paths import METRICS, PARAMS, PREDICTIONS
 from malaria.pipeline.git import run_git
 from malaria.pipeline.stages import place
 
+MOST_VALUES = 10_000  # of params.yaml
 REGULAR = ("100644", "100755")  # Git's modes of a file
 
 
@@ -40,11 +42,14 @@ def params_at(root: Path, revision: str | None, folder: str) -> dict[str, Any]:
     content = read_regular(root, revision, path)
     try:
         params = {} if content is None else parse_yaml(content)
+        keys = list(islice(_keys(params), MOST_VALUES + 1))
     except (ValueError, RecursionError) as error:
         raise MalariaError(f"{at} is not readable as YAML ({shown_error(error)}).") from None
     if not isinstance(params, dict):
         raise MalariaError(f"{at} is not a mapping in YAML; correct it.")
-    for key in _keys(params):
+    if len(keys) > MOST_VALUES:  # as anchors within anchors have
+        raise MalariaError(f"{at} has more than {MOST_VALUES:,} values; write plain ones.")
+    for key in keys:
         if not isinstance(key, str) or "." in key:
             raise MalariaError(
                 f"{at} has the key {shown(key)!r}; write names without dots, below their section."
@@ -103,12 +108,11 @@ def _blob(root: Path, blob: str) -> bytes:
     return run_git(root, "cat-file", "blob", blob)
 
 
-def _keys(values: Any, depth: int = 0) -> Iterator[Any]:
-    """Give the keys of nested mappings; raises MalariaError if they are nested without end."""
-    if depth > 20:  # an anchor within itself
-        raise MalariaError("params.yaml is nested too deep; write plain values.")
-    for value in values if isinstance(values, list) else ():
-        yield from _keys(value, depth + 1)
-    for key, value in values.items() if isinstance(values, dict) else ():
-        yield key
-        yield from _keys(value, depth + 1)
+def _keys(values: Any) -> Iterator[Any]:
+    """Give the keys of nested mappings, and one for each value of a list."""
+    if isinstance(values, list):
+        values = {str(number): value for number, value in enumerate(values)}
+    if isinstance(values, dict):
+        for key, value in values.items():
+            yield key
+            yield from _keys(value)

@@ -16,7 +16,7 @@ from malaria.gate.committed import params_at, results_at
 from malaria.gate.judge import judge
 from malaria.gate.judgement import FAILED, UNDECIDED, Judgement, Outcome
 from malaria.gate.params import DECISIONS, GateParams
-from malaria.gate.predictions import SHORT, Files, uses_of_test_set
+from malaria.gate.predictions import SHORT, Files, printable, uses_of_test_set
 from malaria.paths import PARAMS, PIPELINES, PREDICTIONS
 from malaria.pipeline.git import (
     ParamChange,
@@ -47,7 +47,7 @@ class FolderVerdict:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class GateVerdict:
     """The gate's answer on all folders."""
 
     folders: list[FolderVerdict]
@@ -71,12 +71,12 @@ def gate_all(
     pictures: str | None = None,
     evaluate_base: bool = False,
     mlflow_url: Callable[[str], str | None] = lambda folder: None,
-) -> Verdict:
+) -> GateVerdict:
     """Return the gate's answer on all pipelines of the repository.
 
     Arguments are those of `gate_folder`; `mlflow_url` gives that of a folder.
     """
-    return Verdict(
+    return GateVerdict(
         [
             gate_folder(root, folder, base, head, pictures, evaluate_base, mlflow_url(folder))
             for folder in PIPELINES
@@ -101,6 +101,7 @@ def gate_folder(
     was tested on other cells. `pictures` and `mlflow_url` are for the comment. Raises MalariaError
     for what cannot be read or compared.
     """
+    head = None if head is None else commit_of(root, head)
     parted = merge_base(root, base, head or "HEAD")
     history = Accepted(root, folder, parted)
     commit, source = parted, history.last_with_results()
@@ -121,13 +122,14 @@ def gate_folder(
     params = gate_params(root, folder, ours, commit)
     base_files = _earlier(root, source, folder)
     is_unchanged = files == base_files
+    evaluate = partial(evaluate_base_model, root, folder, source or commit, head)
     judgement = judge(
         files,
         base_files,
         None if is_unchanged else _earlier(root, reference(root), folder),
         params,
         commit,
-        partial(evaluate_base_model, root, folder, commit) if evaluate_base else None,
+        evaluate if evaluate_base else None,
         None if is_unchanged else partial(history.on_test_set, rules=params),
     )
     times_used = uses_of_test_set(root, commit, folder, judgement.fingerprint)
@@ -145,7 +147,9 @@ def gate_params(root: Path, folder: str, ours: dict[str, Any], commit: str) -> G
     path = Path(place(folder, PARAMS))
     mine = find_section(GateParams, ours, path)
     base = params_at(root, commit, folder).get(GateParams.section, {})
-    theirs = ours[GateParams.section] | _with_words(base)
+    theirs = _with_words(base)
+    if isinstance(theirs, dict):
+        theirs = ours[GateParams.section] | theirs
     rules = parse(GateParams, theirs, Path(f"{path} at {commit[:SHORT]}"))
     return rules.model_copy(update={word: getattr(mine, word) for word in DECISIONS})
 
@@ -160,13 +164,15 @@ def _earlier(root: Path, commit: str | None, folder: str) -> Files | None:
 
 def _without_results(root: Path, folder: str, ours: dict[str, Any], base: str | None) -> Judgement:
     """Return the judgement on a head without results; `base` is a base that has some."""
+    path = place(folder, PARAMS)
+    if GateParams.section in ours:
+        find_section(GateParams, ours, Path(path))  # the rules of later results
     if base is None:
         return Judgement(Outcome.NO_RESULTS, ["there are no committed results yet"])
-    path = place(folder, PARAMS)
     if GateParams.section in ours:
         params = gate_params(root, folder, ours, base)
         if params.retired is not None and params.retired.commit == base:
-            return Judgement(Outcome.RETIRED, [params.retired.reason], params)
+            return Judgement(Outcome.RETIRED, [printable(params.retired.reason)], params)
     return Judgement(
         Outcome.GONE,
         [

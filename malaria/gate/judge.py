@@ -12,7 +12,7 @@ from malaria.gate.judgement import Comparison, Judgement, Outcome, Overlap, Slic
 from malaria.gate.paired import PairedDifference, paired_differences
 from malaria.gate.params import SLICES, Decision, GateParams
 from malaria.gate.patients import collapsed_patients, slices_of
-from malaria.gate.predictions import Evaluated, Files, read_evaluated
+from malaria.gate.predictions import Evaluated, Files, printable, read_evaluated, shown
 from malaria.gate.verdict import Verdict, breaks_floor, holm, judge_metric, overall
 from malaria.gate.yardstick import (
     RESET,
@@ -209,7 +209,7 @@ def _decide(
         return Outcome.FIRST_RUN, ["the base has no predictions to compare with"]
     if not isinstance(base, Comparison):
         if reset is not None:
-            return Outcome.RESET, [reset.reason]
+            return Outcome.RESET, [printable(reset.reason)]
         return Outcome.NOT_COMPARABLE, [
             "the base was tested on other cells, so a difference of the numbers says nothing "
             "about the models; if DVC's cache has the base's model and the data, --evaluate-base "
@@ -223,9 +223,9 @@ def _decide(
     ]
     if verdict != Verdict.PASS or worse:
         if accept is not None:
-            return Outcome.LOSS_ACCEPTED, [accept.reason, *reasons]
+            return Outcome.LOSS_ACCEPTED, [printable(accept.reason), *reasons]
     elif reset is not None and base.overlap is not None:
-        return Outcome.RESET, [reset.reason, *reasons]
+        return Outcome.RESET, [printable(reset.reason), *reasons]
     return Outcome(verdict.value), reasons
 
 
@@ -237,7 +237,7 @@ def _failures(against: Mapping[str, Comparison | Overlap]) -> Iterator[str]:
                 if found.verdict == Verdict.FAIL:
                     yield f"{name_of(metric)} against the {name}: {found.reason}"
             for one in other.collapsed:
-                yield f"patient {one.patient} collapsed against the {name}: {one}"
+                yield f"patient {shown(one.patient)} collapsed against the {name}: {one}"
 
 
 def _broken_floors(head: Evaluated, params: GateParams) -> Iterator[str]:

@@ -75,7 +75,7 @@ class GateParams(Section):
         description="floors of metrics in single slices: {<slice>: {<metric>: <floor>}}"
     )
     level: float = Field(ge=0.5, lt=1, description="of the one-sided bound; 1 - level of the loss")
-    replicates: int = Field(ge=1000, le=1_000_000, description="resamples of the patients")
+    replicates: int = Field(ge=1000, le=100_000, description="resamples of the patients")
     seed: int = Field(ge=0)
     inconclusive: Literal["neutral", "fail"] = Field(description="exit code 3, or 1")
     baseline_reset: Annotated[BaselineReset | None, OR_NONE]

@@ -117,9 +117,13 @@ def listed(names: list[str]) -> str:
 
 def shown(value: object) -> str:
     """Return a foreign value as text for a message: on one line, not too long."""
-    text = str(value)[: LONGEST + 1]
-    cut = f"{text[:LONGEST]}…" if len(text) > LONGEST else text
-    return "".join(char if char.isprintable() else "\ufffd" for char in cut)
+    text = str(value)
+    return printable(f"{text[:LONGEST]}…" if len(text) > LONGEST else text)
+
+
+def printable(text: str) -> str:
+    """Return foreign text on one line: what is not printable is replaced."""
+    return "".join(char if char.isprintable() else "\ufffd" for char in text)
 
 
 def _read_cells(content: bytes) -> pd.DataFrame:

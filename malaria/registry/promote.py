@@ -139,7 +139,7 @@ def _judge(
         None if tag is None else results_at(root, tag, folder),
         rules,
         promoted_at,
-        partial(evaluate_base_model, root, folder, promoted_at) if evaluate_base else None,
+        partial(evaluate_base_model, root, folder, promoted_at, None) if evaluate_base else None,
     )
 
 

@@ -55,6 +55,7 @@ class Project:
         self.root = root
         self.model = small_model()
         self.cached: dict[str, Path] = {}
+        self.at: str | None = None  # the work tree
         self.table = frame(head)
         (root / ".dvc").mkdir()
         (root / ".dvc/config").write_text("[core]\n    no_scm = true\n")
@@ -92,7 +93,7 @@ class Project:
 
     def evaluate(self) -> Evaluated:
         other = Evaluated(self.head.cells, THRESHOLD)
-        return evaluate_base_model(self.root, ".", self.base, other, self.head)
+        return evaluate_base_model(self.root, ".", self.base, self.at, other, self.head)
 
 
 def test_it_judges_the_cells_of_patients_that_the_base_did_not_know(tmp_path: Path) -> None:
@@ -104,6 +105,15 @@ def test_it_judges_the_cells_of_patients_that_the_base_did_not_know(tmp_path: Pa
     expected = predictor(project.model)(pixels, np.arange(len(pixels)))
     assert found.cells["logit"].tolist() == expected.round(DIGITS).tolist()
     assert found.cells["label"].tolist() == [int("P" in one) for one in found.cells["slide"]]
+
+
+def test_the_zip_is_that_of_the_revision_that_is_judged(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    git(tmp_path, "add", "dvc.lock")
+    git(tmp_path, "commit", "-q", "-m", "head")
+    project.at = git(tmp_path, "rev-parse", "HEAD")
+    (tmp_path / "dvc.lock").unlink()
+    assert len(project.evaluate().cells) == 2
 
 
 def test_the_zip_is_resized_to_what_the_model_takes(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from malaria.errors import MalariaError
-from malaria.gate.folder import FolderVerdict, Verdict, gate_all, gate_folder
+from malaria.gate.folder import FolderVerdict, GateVerdict, gate_all, gate_folder
 from malaria.gate.judgement import Judgement, Outcome
 from malaria.gate.params import CAN_BE_GATED
 from malaria.paths import METRICS, PARAMS, PREDICTIONS
@@ -29,11 +29,11 @@ def judged(branch: Branch, head: str | None = None) -> Judgement:
     return gate_folder(branch.root, "pilot", "main", head).judgement
 
 
-def overall(branch: Branch, head: str | None = None) -> Verdict:
+def overall(branch: Branch, head: str | None = None) -> GateVerdict:
     return gate_all(branch.root, "main", head)
 
 
-def pilot(found: Verdict) -> FolderVerdict:
+def pilot(found: GateVerdict) -> FolderVerdict:
     return next(each for each in found.folders if each.folder == "pilot")
 
 
@@ -70,13 +70,15 @@ def test_changed_rules_are_named_first_even_where_no_results_changed(branch: Bra
     looser = RULES["metrics"] | {"sensitivity": {"margin": 0.5, "floor": "none"}}
     branch.write(cells(loss=0.1), metrics=looser, retired=branch.decided())
     (branch.root / "demo").mkdir()
-    (branch.root / "demo" / PARAMS).write_text('{"gate": {"level": 0.5}}')  # never run
+    (branch.root / "demo" / PARAMS).write_text(json.dumps({"gate": RULES}))  # never run
     found = overall(branch)
     assert pilot(found).is_unchanged
     lines = found.comment.splitlines()
     assert lines[0] == "## This pull request changes rules of the gate"
     rows = [line for line in lines if line.startswith("| <code>")]
-    assert [row.split("|")[1:4] for row in rows] == [
+    assert rows[-1].startswith("| <code>demo</code> | <code>gate&#46;slices</code> | - |")
+    changed = [row.split("|")[1:4] for row in rows]
+    assert [row for row in changed if row[0] != " <code>demo</code> "] == [
         [
             " <code>pilot</code> ",
             " <code>gate&#46;metrics&#46;sensitivity&#46;margin</code> ",
@@ -91,7 +93,6 @@ def test_changed_rules_are_named_first_even_where_no_results_changed(branch: Bra
             [" <code>pilot</code> ", f" <code>gate&#46;retired&#46;{key}</code> ", " - "]
             for key in ("commit", "reason")
         ),
-        [" <code>demo</code> ", " <code>gate&#46;level</code> ", " - "],
     ]
     assert lines[-1] == "- <code>demo</code>: no results yet"
     assert "- <code>pilot</code>: unchanged results pass" in lines

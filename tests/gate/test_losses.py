@@ -93,12 +93,16 @@ def test_the_reference_is_the_accepted_result_to_which_the_head_loses_most() -> 
 # Single patients and slices
 
 
+def rescored(frame: pd.DataFrame, chosen: "pd.Series[bool]", by: float) -> pd.DataFrame:
+    """Return predictions with other logits of some cells."""
+    logit = frame["logit"].where(~chosen, frame["logit"] + by).round(6)
+    return frame.assign(logit=logit, probability=expit(logit).round(6))
+
+
 def without_sensitivity_on(patient: str) -> pd.DataFrame:
     """Return predictions that miss every parasitized cell of a patient."""
     head = cells()
-    missed = (head["patient"] == patient) & (head["label"] == 1)
-    head.loc[missed, "logit"] = -5.0
-    return head.assign(probability=expit(head["logit"]).round(6))
+    return rescored(head, (head["patient"] == patient) & (head["label"] == 1), -12)
 
 
 def with_one_large_patient() -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -149,10 +153,8 @@ def test_a_small_patients_collapse_is_found_within_the_margins() -> None:
 
 def test_a_slice_has_a_floor_of_its_own() -> None:
     params = PARAMS.model_copy(update={"slices": {"healthy": {"specificity": 0.95}}})
-    head = cells()
-    healthy = head["patient"].isin([f"C{number}" for number in range(0, 24, 3)])
-    head.loc[healthy, "logit"] += 1.2
-    head["probability"] = expit(head["logit"]).round(6)
+    healthy = cells()["patient"].isin([f"C{number}" for number in range(0, 24, 3)])
+    head = rescored(cells(), healthy, 1.2)
     for base in (None, head):
         found = judged(head, base, params)
         assert (found.outcome, len(found.reasons)) == (Outcome.FAIL, 1)
