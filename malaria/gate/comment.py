@@ -21,6 +21,7 @@ BAR_CELLS = 25  # characters of a bar; odd, so that one of them is 0
 BAR_REACH = 2  # margins on either side of 0
 ROWS = 30  # changed params that are shown; a comment has at most 65,536 characters
 LONGEST_REASON = 500  # characters
+LONGEST_CODE = 100  # each may take eight, as &#8230;
 MARKS = re.compile(r"[^\w\s]|_")
 
 
@@ -123,7 +124,7 @@ def reason(text: str) -> str:
 
 def code(text: object) -> str:
     """Return foreign text as code on one line, in which nothing is markup, a mention or a link."""
-    return f"<code>{_harmless(str(text)[:LONGEST_REASON])}</code>"
+    return f"<code>{_harmless(str(text)[:LONGEST_CODE])}</code>"
 
 
 def _harmless(text: str) -> str:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from malaria.core.params import NONE, find_section, parse
+from malaria.core.params import NONE, find_section
 from malaria.errors import MalariaError
 from malaria.gate.accepted import Accepted
 from malaria.gate.base_model import evaluate_base_model
@@ -16,7 +16,7 @@ from malaria.gate.committed import params_at, results_at
 from malaria.gate.judge import judge
 from malaria.gate.judgement import FAILED, UNDECIDED, Judgement, Outcome
 from malaria.gate.params import DECISIONS, GateParams
-from malaria.gate.predictions import SHORT, Files, printable, uses_of_test_set
+from malaria.gate.predictions import SHORT, Files, printable, shown, uses_of_test_set
 from malaria.paths import PARAMS, PIPELINES, PREDICTIONS
 from malaria.pipeline.git import (
     ParamChange,
@@ -28,6 +28,9 @@ from malaria.pipeline.git import (
     reference,
 )
 from malaria.pipeline.stages import place
+
+LONGEST = 600  # characters of a value, or of what is wrong with one
+MOST_RULES = 100  # that are named in the JSON
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,10 @@ class FolderVerdict:
 
     def content(self) -> dict[str, Any]:
         """Return all numbers, and which rules of the gate the pull request changes."""
-        rules = {change.key: [change.old, change.new] for change in self.changed_rules}
+        rules = {
+            shown(change.key): [value and value[:LONGEST] for value in (change.old, change.new)]
+            for change in self.changed_rules[:MOST_RULES]
+        }
         return json.loads(self.judgement.to_json()) | {"changed_rules": rules}
 
 
@@ -145,13 +151,23 @@ def gate_params(root: Path, folder: str, ours: dict[str, Any], commit: str) -> G
     reviewed with what they let in; so do rules that the base does not have yet.
     """
     path = Path(place(folder, PARAMS))
-    mine = find_section(GateParams, ours, path)
+    mine = _rules(ours.get(GateParams.section), path)
     base = params_at(root, commit, folder).get(GateParams.section, {})
     theirs = _with_words(base)
     if isinstance(theirs, dict):
         theirs = ours[GateParams.section] | theirs
-    rules = parse(GateParams, theirs, Path(f"{path} at {commit[:SHORT]}"))
+    rules = _rules(theirs, Path(f"{path} at {commit[:SHORT]}"))
     return rules.model_copy(update={word: getattr(mine, word) for word in DECISIONS})
+
+
+def _rules(values: Any, path: Path) -> GateParams:
+    """Return a section of rules; raises MalariaError that is not too long, whatever it quotes."""
+    try:
+        return find_section(
+            GateParams, {} if values is None else {GateParams.section: values}, path
+        )
+    except MalariaError as error:
+        raise MalariaError(printable(str(error))[:LONGEST]) from None
 
 
 def _earlier(root: Path, commit: str | None, folder: str) -> Files | None:
@@ -166,7 +182,7 @@ def _without_results(root: Path, folder: str, ours: dict[str, Any], base: str | 
     """Return the judgement on a head without results; `base` is a base that has some."""
     path = place(folder, PARAMS)
     if GateParams.section in ours:
-        find_section(GateParams, ours, Path(path))  # the rules of later results
+        _rules(ours[GateParams.section], Path(path))  # of later results
     if base is None:
         return Judgement(Outcome.NO_RESULTS, ["there are no committed results yet"])
     if GateParams.section in ours:

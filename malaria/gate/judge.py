@@ -12,7 +12,14 @@ from malaria.gate.judgement import Comparison, Judgement, Outcome, Overlap, Slic
 from malaria.gate.paired import PairedDifference, paired_differences
 from malaria.gate.params import SLICES, Decision, GateParams
 from malaria.gate.patients import collapsed_patients, slices_of
-from malaria.gate.predictions import Evaluated, Files, printable, read_evaluated, shown
+from malaria.gate.predictions import (
+    LISTED,
+    Evaluated,
+    Files,
+    printable,
+    read_evaluated,
+    shown,
+)
 from malaria.gate.verdict import Verdict, breaks_floor, holm, judge_metric, overall
 from malaria.gate.yardstick import (
     RESET,
@@ -236,8 +243,10 @@ def _failures(against: Mapping[str, Comparison | Overlap]) -> Iterator[str]:
             for metric, found in other.metrics.items():
                 if found.verdict == Verdict.FAIL:
                     yield f"{name_of(metric)} against the {name}: {found.reason}"
-            for one in other.collapsed:
+            for one in other.collapsed[:LISTED]:
                 yield f"patient {shown(one.patient)} collapsed against the {name}: {one}"
+            if len(other.collapsed) > LISTED:
+                yield f"{len(other.collapsed) - LISTED} more patients collapsed against the {name}"
 
 
 def _broken_floors(head: Evaluated, params: GateParams) -> Iterator[str]:

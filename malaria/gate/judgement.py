@@ -8,6 +8,7 @@ from typing import Any
 from malaria.gate.paired import PairedDifference
 from malaria.gate.params import SLICES, GateParams
 from malaria.gate.patients import PatientLoss
+from malaria.gate.predictions import shown
 from malaria.gate.verdict import MetricVerdict
 
 
@@ -71,6 +72,7 @@ class Outcome(StrEnum):
     NO_RESULTS = auto()
 
 
+MOST_PATIENTS = 100  # of those that collapsed, in the JSON
 RED = {Outcome.FAIL, Outcome.NOT_COMPARABLE, Outcome.GONE}
 FAILED, UNDECIDED = 1, 3  # exit codes; 2 is wrong use or broken input
 
@@ -141,7 +143,11 @@ def _content(other: Comparison | Overlap, level: float) -> dict[str, Any]:
             }
             for metric, found in other.metrics.items()
         },
-        "collapsed_patients": [asdict(one) | {"loss": one.loss} for one in other.collapsed],
+        "collapsed": len(other.collapsed),
+        "collapsed_patients": [
+            asdict(one) | {"patient": shown(one.patient), "loss": one.loss}
+            for one in other.collapsed[:MOST_PATIENTS]
+        ],
         "slices": [
             {
                 "slice": SLICES[part.name],

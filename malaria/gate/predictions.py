@@ -144,7 +144,7 @@ def _read_cells(content: bytes) -> pd.DataFrame:
 
 def shown_error(error: Exception) -> str:
     """Return a library's message on one line, not too long."""
-    return " ".join(str(error).split())[:200]
+    return printable(" ".join(str(error).split())[:200])
 
 
 def _find_fault(rows: pd.DataFrame) -> str | None:

@@ -162,3 +162,14 @@ def test_a_slice_has_a_floor_of_its_own() -> None:
             r"specificity of healthy patients 0\.\d{3} is below the floor 0\.95", found.reasons[0]
         )
     assert judged(cells(), cells(), params).outcome == Outcome.PASS
+
+
+def test_many_collapsed_patients_are_counted() -> None:
+    base = cells(60)
+    found = judged(rescored(base, base["label"] == 1, -12), base)
+    assert len(compared(found).collapsed) == 37
+    told = [reason for reason in found.reasons if "collapsed" in reason]
+    assert len(told) == 6
+    assert told[-1] == "32 more patients collapsed against the base"
+    content = json.loads(found.to_json())["against"]["base"]
+    assert (content["collapsed"], len(content["collapsed_patients"])) == (37, 37)
