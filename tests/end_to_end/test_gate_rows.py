@@ -35,6 +35,7 @@ Change = Callable[[Checkout, str], None]  # gets the base's commit
 
 def leave(checkout: Checkout, frame: pd.DataFrame) -> None:
     found = files(frame)
+    (checkout.root / "pilot/reports").mkdir(exist_ok=True)
     (checkout.root / "pilot" / PREDICTIONS).write_bytes(found.predictions)
     (checkout.root / "pilot" / METRICS).write_bytes(found.metrics)
 
