@@ -207,8 +207,8 @@ def _decide(
         )
     if drifted and accept is not None:
         drifted.append(
-            "gate.accept_loss speaks of the base alone; a reviewed decision moves the reference, "
-            f"by the tag {REFERENCE}"
+            "gate.accept_loss speaks of the base alone; whoever may move tags accepts the loss "
+            f"against the reference, by the tag {REFERENCE} on the base until this is merged"
         )
     if drifted or (worse and accept is None):
         return Outcome.FAIL, worse + drifted

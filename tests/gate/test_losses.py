@@ -48,7 +48,7 @@ def test_the_reference_speaks_though_a_loss_is_accepted() -> None:
         found = judged(head, base, ACCEPT, **options)
         assert (found.outcome, found.exit_code) == (Outcome.FAIL, 1)
         assert any("against the reference: worse by" in reason for reason in found.reasons)
-        assert "by the tag gate-reference" in found.reasons[-1]
+        assert "by the tag gate-reference on the base" in found.reasons[-1]
 
 
 def test_small_losses_that_add_up_are_seen_without_a_tag() -> None:
