@@ -108,3 +108,18 @@ def test_results_that_did_not_change_are_not_held_against_the_reference(branch: 
     found = overall(branch)
     assert (pilot(found).judgement.outcome, found.exit_code) == (Outcome.PASS, 0)
     assert "- <code>pilot</code>: unchanged results pass" in found.comment
+
+
+def test_a_loss_against_both_is_accepted_with_the_tag_on_the_base_until_it_is_merged(
+    branch: Branch,
+) -> None:
+    branch.commit(cells())
+    base = branch.commit(cells(loss=0.3))
+    branch.write(cells(loss=2), accept_loss=branch.decided(base))
+    assert judged(branch).outcome == Outcome.FAIL  # the reference is the first result
+    git(branch.root, "tag", REFERENCE, base)
+    assert judged(branch).outcome == Outcome.LOSS_ACCEPTED
+    branch.commit(cells(loss=2), accept_loss=branch.decided(base))
+    git(branch.root, "tag", "-d", REFERENCE)
+    branch.write(cells(loss=1.9))
+    assert judged(branch).outcome == Outcome.PASS
