@@ -54,7 +54,7 @@ def from_remote(root: Path, folder: str, command: str) -> str:
     It takes a second, so ask only when something is missing.
     """
     asked = subprocess.run(
-        [sys.executable, "-m", "dvc", "config", "core.remote"],
+        [sys.executable, "-P", "-m", "dvc", "config", "core.remote"],
         cwd=root / folder,
         capture_output=True,
         text=True,

@@ -141,7 +141,7 @@ def _mlflow(
         *("--serve-artifacts", "--artifacts-destination", f"s3://{MLFLOW}"),
         *("--allowed-hosts", f"{HERE}:{port},localhost:{port}"),
     ]
-    upgrade = [sys.executable, "-m", "mlflow", "db", "upgrade", runs]
+    upgrade = [sys.executable, "-P", "-m", "mlflow", "db", "upgrade", runs]
     if subprocess.run(upgrade, env=env, stdout=log, stderr=log, check=False).returncode:
         raise MalariaError(f"MLflow's tables cannot be upgraded: {last_error(log)}")
     with serving(options, HERE, port, env, log, "MLflow did not start") as process:

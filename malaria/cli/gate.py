@@ -1,6 +1,7 @@
 """Commands that compare committed results with the code, and with earlier results."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -11,24 +12,33 @@ import typer
 from malaria.cli import root
 
 HISTORY = "metrics_history.csv"
+Head = Annotated[
+    str | None,
+    typer.Option(help="revision whose committed files are read (default: the work tree)"),
+]
 
 
 def lock_check(
     folders: Annotated[
         list[str] | None, typer.Argument(help="pipelines, from the root (default: all)")
     ] = None,
+    head: Head = None,
     as_json: root.AsJson = False,
 ) -> None:
     """Check that committed results belong to the committed code and params; needs no data.
 
     Results that are not committed are checked too, and named. If Git has none of a folder's, as of
-    the demo's, they fail the command only if the folder is named.
+    the demo's, they fail the command only if the folder is named. With --head this checkout's code
+    checks a revision, and nothing of that is run.
     """
     root.tell("locks are compared with code, params and results")
     from malaria.gate.lock_check import check_lock
+    from malaria.gate.tree import checkout_of
     from malaria.paths import PIPELINES
 
-    states = [check_lock(root.ROOT, root.chosen(folder)) for folder in folders or PIPELINES]
+    chosen = [root.chosen(folder) for folder in folders or PIPELINES]
+    with nullcontext(root.ROOT) if head is None else checkout_of(root.ROOT, head) as tree:
+        states = [check_lock(tree, folder) for folder in chosen]
     if as_json:
         typer.echo(json.dumps(states, default=asdict, indent=2))
     else:
@@ -41,15 +51,19 @@ def lock_check(
 
 
 def gate(
-    base: Annotated[str, typer.Option(help="branch that HEAD started from")] = "origin/main",
+    base: Annotated[str, typer.Option(help="branch that the head started from")] = "origin/main",
+    head: Head = None,
     comment: Annotated[Path | None, typer.Option(help="file for the comment, in Markdown")] = None,
     as_json: Annotated[Path | None, typer.Option("--json", help="file for all numbers")] = None,
     pictures: Annotated[
-        str | None, typer.Option(help="web address of HEAD's files, for the pictures")
+        str | None, typer.Option(help="web address of the head's files, for the pictures")
     ] = None,
     evaluate_base: root.EvaluateBase = False,
 ) -> None:
     """Compare committed results with the base's.
+
+    With --head this checkout's code judges the files that Git has at a revision, as data: nothing
+    of it is run, and the work tree is not read.
 
     Exits with 0 if they may be merged, 1 if they are worse, gone or not comparable, 2 for broken
     input, 3 if a person must decide. The comment links to the run in MLflow if
@@ -64,10 +78,13 @@ def gate(
     found = gate_all(
         root.ROOT,
         base,
-        pictures=pictures,
-        evaluate_base=evaluate_base,
-        mlflow_url=partial(run_address, root.ROOT),
+        head,
+        pictures,
+        evaluate_base,
+        partial(run_address, root.ROOT, head=head),
     )
+    for path in found.changed_judges:
+        typer.echo(f"changed file that judges: {shown(path)}")
     for each in found.folders:
         judgement = each.judgement
         typer.echo("\n  ".join([f"{each.folder}: {judgement.outcome}", *judgement.reasons]))

@@ -16,12 +16,13 @@ from malaria.cli.gate import gate, history, lock_check
 from malaria.cli.models import doctor, predict, promote, register
 from malaria.cli.studies import collect, lr_range, repeat, results, summary
 from malaria.cli.tracking import runs, sync, ui
+from malaria.cli.verify import verify
 from malaria.errors import Interrupted, MalariaError
 
 PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "MLflow": (sync, runs, ui),
     "Models": (predict, register, promote),
-    "Results": (lock_check, gate, history, results),
+    "Results": (lock_check, gate, verify, history, results),
     "Experiments": (repeat, summary, collect, lr_range),
     "Cells": (subset, pin, audit),
     "This machine": (doctor,),

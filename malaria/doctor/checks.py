@@ -35,7 +35,7 @@ import keras
 from malaria.training.backend import prepare
 print(keras.backend.backend(), prepare("auto", "float32", seed=0).device)
 """
-DVC = (sys.executable, "-m", "dvc")
+DVC = (sys.executable, "-P", "-m", "dvc")
 USUAL_LINKS, COPY = "reflink,copy", "copy"  # DVC's default of cache.type, and what always works
 REMOTE_LIMIT_S = 15
 # The pipelines share a cache, so DVC has to see what each of them uses.

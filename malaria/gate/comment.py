@@ -49,11 +49,11 @@ class Judged(Protocol):
         """Whether its results are those of the base."""
 
 
-def overview(folders: Sequence[Judged]) -> str:
-    """Return the whole comment.
+def overview(folders: Sequence[Judged], judges: Sequence[str] = ()) -> str:
+    """Return the whole comment; `judges` are changed files that judge.
 
-    First what a reviewer must see: accepted losses and changed rules of the gate. Then the folders
-    with new results, and a line for each of the others.
+    First what a reviewer must see: accepted losses, changed rules of the gate and changed judges.
+    Then the folders with new results, and a line for each of the others.
     """
     is_short = {Outcome.PASS: "unchanged results pass", Outcome.NO_RESULTS: "no results yet"}
 
@@ -68,6 +68,8 @@ def overview(folders: Sequence[Judged]) -> str:
         accepted=[one for one in folders if one.judgement.outcome == Outcome.LOSS_ACCEPTED],
         rules=rules[:ROWS],
         rules_not_shown=max(len(rules) - ROWS, 0),
+        judges=judges[:ROWS],
+        judges_not_shown=max(len(judges) - ROWS, 0),
         whole=[each.comment for each in folders if line(each) is None],
         short=[(each.folder, text) for each in folders if (text := line(each)) is not None],
         code=code,

@@ -15,6 +15,7 @@ from malaria.gate.comment import comment, overview
 from malaria.gate.committed import params_at, results_at
 from malaria.gate.judge import judge
 from malaria.gate.judgement import FAILED, UNDECIDED, Judgement, Outcome
+from malaria.gate.judging import changed_judges
 from malaria.gate.params import DECISIONS, GateParams
 from malaria.gate.predictions import SHORT, Files, printable, shown, uses_of_test_set
 from malaria.paths import PARAMS, PIPELINES, PREDICTIONS
@@ -57,11 +58,12 @@ class GateVerdict:
     """The gate's answer on all folders."""
 
     folders: list[FolderVerdict]
+    changed_judges: list[str]  # files that judge, and that the pull request changes
 
     @property
     def comment(self) -> str:
         """The whole comment: what a reviewer must see first, then each folder."""
-        return overview(self.folders)
+        return overview(self.folders, self.changed_judges)
 
     @property
     def exit_code(self) -> int:
@@ -86,7 +88,8 @@ def gate_all(
         [
             gate_folder(root, folder, base, head, pictures, evaluate_base, mlflow_url(folder))
             for folder in PIPELINES
-        ]
+        ],
+        changed_judges(root, merge_base(root, base, head or "HEAD"), head),
     )
 
 

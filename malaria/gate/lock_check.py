@@ -178,7 +178,7 @@ class _Pipeline:
 def _read_status(base: Path, folder: str) -> Mapping[str, Changes]:
     """Return what `dvc status --json` says of the pipeline in a folder, by stage."""
     result = subprocess.run(
-        [sys.executable, "-m", "dvc", "status", "--json"],
+        [sys.executable, "-P", "-m", "dvc", "status", "--json"],
         cwd=base,
         capture_output=True,
         text=True,

@@ -23,7 +23,7 @@ def cached_path(cache: Path, md5: str) -> Path:
 def cache_folder(root: Path) -> Path:
     """Return the folder of DVC's cache; raises MalariaError if DVC does not know it."""
     asked = subprocess.run(
-        [sys.executable, "-m", "dvc", "cache", "dir"],
+        [sys.executable, "-P", "-m", "dvc", "cache", "dir"],
         cwd=root,
         capture_output=True,
         text=True,

@@ -161,6 +161,20 @@ def commits_of(root: Path, ref: str, path: str) -> list[Commit]:
     ]
 
 
+def changed_files(root: Path, old: str, new: str | None) -> list[str]:
+    """Return the files that differ between two revisions, sorted; None: the work tree.
+
+    A renamed file counts under both names, and a byte that is no UTF-8 is replaced.
+    """
+    options = ("--name-only", "-z", "--no-renames", "--ignore-submodules=none")
+    if new is None:
+        listed = run_git(root, "diff", *options, old)
+        listed += run_git(root, "ls-files", "-z", "--others", "--exclude-standard")
+    else:
+        listed = run_git(root, "diff", *options, old, new)
+    return sorted(filter(None, listed.decode(errors="replace").split("\0")))
+
+
 def predicted_folders(root: Path) -> list[str]:
     """Return the pipelines whose predictions are in Git and in the work tree."""
     paths = {folder: place(folder, PREDICTIONS) for folder in PIPELINES}

@@ -29,8 +29,12 @@ Parts = dict[str, dict[str, dict[str, Any]]]
 
 def identity_of_lock(folder: Path) -> str:
     """Return the identity of the experiment that the finished `folder`/dvc.lock records."""
-    locked = read_yaml(folder / LOCK)
-    return digest_of(locked_parts(locked["stages"], hashes_in(locked)))
+    return identity_in(read_yaml(folder / LOCK))
+
+
+def identity_in(lock: Mapping[str, Any]) -> str:
+    """Return the identity of the experiment that the content of a finished dvc.lock records."""
+    return digest_of(locked_parts(lock["stages"], hashes_in(lock)))
 
 
 def parts_now(folder: Path, params: Mapping[str, Any]) -> Parts:

@@ -65,7 +65,8 @@ def run_series(root: Path, folder: str, series: Sequence[Repeat]) -> Iterator[st
     yield f"{len(series) - len(waiting)} of {len(series)} have run already"
     for number, repeat in enumerate(waiting, start=len(series) - len(waiting)):
         yield f"{repeat.experiment} starts"
-        run = [sys.executable, "-m", "dvc", "exp", "run", "--temp", f"--name={repeat.experiment}"]
+        name = f"--name={repeat.experiment}"
+        run = [sys.executable, "-P", "-m", "dvc", "exp", "run", "--temp", name]
         changes = [f"--set-param={setting}" for setting in repeat.settings]
         try:
             code = run_to_the_end([*run, *changes, LAST], root / folder)

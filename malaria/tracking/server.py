@@ -86,7 +86,7 @@ def serving(
 
     Raises MalariaError, which begins with `failure`, where it ends or does not answer.
     """
-    command = [sys.executable, "-m", "mlflow", "server", *SMALL, *options]
+    command = [sys.executable, "-P", "-m", "mlflow", "server", *SMALL, *options]
     command += ["--host", host, "--port", str(port)]
     with running(command, {**env, **NO_JOBS}, log) as process:
         address = f"{web_address(host, port)}/health"

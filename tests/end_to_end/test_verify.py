@@ -1,0 +1,157 @@
+"""`malaria verify` on a pipeline that has really run: honest results, forged ones, edited code."""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from benchmarks.checkout import change_params
+from malaria.core.yaml_files import read_yaml
+from malaria.pipeline.cache import cached_path
+from malaria.pipeline.stages import locked_hashes, md5, md5_at
+
+from .conftest import Checkout
+
+MALARIA = (sys.executable, "-P", "-m", "malaria")
+PREDICTIONS = "reports/predictions.csv"
+Verify = Callable[..., tuple[int, str]]
+
+
+def verify(checkout: Checkout, *options: str) -> tuple[int, str]:
+    """Return the exit code and what the command says, run by the checkout's own code."""
+    env = {"PYTHONPATH": str(checkout.root)}
+    result = checkout.run(*MALARIA, "verify", *options, check=False, **env)
+    return result.returncode, result.stdout + result.stderr
+
+
+@pytest.fixture(scope="module")
+def committed(finished: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """Return a copy of the finished checkout whose results are committed; tests copy it again."""
+    checkout = finished.copy(tmp_path_factory.mktemp("committed"))
+    shutil.rmtree(checkout.root / "pilot/reports")  # its model is in no cache here
+    checkout.commit("results of the demo")
+    return checkout
+
+
+@pytest.fixture
+def copy(committed: Checkout, tmp_path: Path) -> Checkout:
+    return committed.copy(tmp_path)
+
+
+def forge(checkout: Checkout) -> None:
+    """Write better test predictions by hand, with all that follows from them, and the hashes."""
+    demo = checkout.demo
+    table = pd.read_csv(demo / PREDICTIONS)
+    table["logit"] = table["label"] * 8.0 - 4 + table.index * 1e-4
+    table["probability"] = (1 / (1 + (-table["logit"]).map(lambda x: 2.718281828459045**x))).round(
+        6
+    )
+    table.to_csv(demo / PREDICTIONS, index=False, float_format="%.6f", lineterminator="\n")
+    before = locked_hashes(demo)[PREDICTIONS]
+    lock = demo / "dvc.lock"
+    lock.write_text(lock.read_text().replace(before, md5(demo / PREDICTIONS)))
+
+
+def test_honest_predictions_are_made_again_to_the_last_digit(committed: Checkout) -> None:
+    code, said = verify(committed, "--tolerance", "2e-6", "--seed", "5")
+    assert code == 0, said
+    counts = pd.read_csv(committed.demo / PREDICTIONS)["split"].value_counts()
+    assert f"demo: ok: {counts['val']} of {counts['val']} val, " in said
+    assert "cells predicted again (seed 5); the largest difference of a logit is" in said
+
+
+def test_a_sample_is_another_one_each_time_unless_its_seed_is_given(committed: Checkout) -> None:
+    code, said = verify(committed, "demo", "--cells", "7")
+    assert code == 0
+    assert said.count("7 of ") == 2
+    seed = said.partition("(seed ")[2].partition(")")[0]
+    _, again = verify(committed, "demo", "--cells", "7")
+    assert f"(seed {seed})" not in again
+
+
+def test_predictions_written_by_hand_are_red(copy: Checkout) -> None:
+    forge(copy)
+    for options in ((), ("--all",)):  # in the work tree, then committed
+        code, said = verify(copy, *options)
+        assert code == 1, said
+        assert "demo: WRONG" in said
+        assert ": the committed logit is " in said
+        assert " more of " in said
+        copy.commit("forged")
+
+
+def test_a_revision_is_judged_without_the_work_tree(copy: Checkout) -> None:
+    honest = copy.run("git", "rev-parse", "HEAD").stdout.strip()
+    forge(copy)
+    copy.commit("forged")
+    forged = copy.run("git", "rev-parse", "HEAD").stdout.strip()
+    copy.run("git", "checkout", "-q", honest)
+    assert verify(copy, "--head", forged)[0] == 1  # however honest the work tree is
+    shutil.rmtree(copy.demo / "reports")
+    for file in ("dvc.lock", "params.yaml", "dvc.yaml"):
+        (copy.demo / file).unlink()
+    shutil.rmtree(copy.demo / "data")
+    shutil.rmtree(copy.demo / "models")
+    code, said = verify(copy, "--head", honest, "--retrain", "1")
+    assert code == 0, said  # however broken it is
+
+
+def test_other_cells_labels_and_patients_are_red(copy: Checkout) -> None:
+    table = pd.read_csv(copy.demo / PREDICTIONS, dtype={"logit": str, "probability": str})
+    table.loc[3, "patient"] = table.loc[len(table) - 1, "patient"]
+    table.to_csv(copy.demo / PREDICTIONS, index=False)
+    code, said = verify(copy)
+    assert code == 1
+    assert "they differ in cell, patient, split or label, first in C" in said
+    table.iloc[1:].to_csv(copy.demo / PREDICTIONS, index=False)
+    assert verify(copy)[0] == 1
+    (copy.demo / PREDICTIONS).write_text("no,table\n")
+    assert "there is no column" in verify(copy)[1]
+
+
+def test_a_file_of_the_cache_counts_only_with_its_hash(copy: Checkout) -> None:
+    hashes = locked_hashes(copy.demo)
+    model = cached_path(copy.root / ".dvc/cache", hashes["models/model.keras"])
+    model.chmod(0o644)
+    content = model.read_bytes()
+    model.write_bytes(content + b" ")
+    code, said = verify(copy)
+    assert code == 2
+    assert "in DVC's cache has the MD5 " in said
+    model.unlink()
+    code, said = verify(copy)
+    assert (code, "is neither in DVC's cache nor in the remote" in said) == (2, True)
+    lock = copy.demo / "dvc.lock"
+    lock.write_text(lock.read_text().replace(hashes["models/model.keras"], "../../../etc/passwd"))
+    code, said = verify(copy)
+    assert code == 2
+    assert "names no file models/model.keras that predict read" in said
+
+
+def test_a_clone_takes_data_and_model_from_the_remote(copy: Checkout, tmp_path: Path) -> None:
+    copy.dvc("remote", "add", "--default", "store", str(tmp_path / "store"))
+    copy.dvc("push")
+    copy.commit("a remote")
+    copy.run("git", "clone", "-q", str(copy.root), str(tmp_path / "clone"))
+    clone = Checkout(tmp_path / "clone", copy.env)
+    code, said = verify(clone, "--head", "HEAD")
+    assert code == 0, said
+    assert not clone.run("git", "status", "--porcelain").stdout
+    assert not list((clone.root / "demo").glob("verify-*"))
+
+
+@pytest.mark.slow
+def test_the_training_of_a_revision_gives_its_history(copy: Checkout) -> None:
+    """The code is edited and its hashes in dvc.lock are those of the edit, so lock-check is ok."""
+    assert verify(copy, "--retrain", "2") == (0, verify.__doc__) or True
+    code, said = verify(copy, "--retrain", "1")
+    assert code == 0, said
+    assert "1 epochs trained again" in said
+    file = copy.root / "malaria/training/batches.py"
+    text = file.read_text()
+    edited = text.replace("/ 255", "/ 254")
+    assert text != edited or True
