@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Posts the gate's comment from a CI run on its pull request: `python3 .ci/comment.py RUN`.
+"""Posts the gate's comment on a pull request: `python3 .ci/comment.py RUN PULL SHA`.
 
-RUN is the run's id. It needs only Python and `gh`, logged in or with GH_TOKEN. An existing comment
-is updated. Whoever wrote the pull request may have written the run's files, so they are data: they
-are not run, not unpacked, and do not decide where the comment goes. GitHub itself says which commit
-the run checked, and which pull request ends there.
+RUN is the id of the run of gate.yml that judged the commit SHA of the pull request number PULL. It
+needs only Python and `gh`, logged in or with GH_TOKEN. An existing comment is updated, also by the
+news that there is no verdict, so that none of an older commit stays. The base's code has written
+the text; all the same it is text here, of limited length.
 """
 
 import io
@@ -18,70 +18,86 @@ from typing import Any
 
 ARTIFACT, FILE = "gate-comment", "gate-comment.md"
 MARKER = "<!-- malaria gate -->"  # the first line of the comment that is updated
-LONGEST = 60_000  # GitHub takes 65,536 characters
-LARGEST = 1_000_000  # bytes of the artifact
+LONGEST = 60_000  # bytes; GitHub takes 65,536 characters
+LARGEST = 1_000_000  # bytes of the artifact, and of the file in it
+OPEN, CLOSED = "<details>", "</details>"
+TOO_LONG = "The rest is too long for a comment; the run has it."
 
 
-def main(run: str) -> str:
+class NoTextError(Exception):
+    """Why a run left no text that can be posted."""
+
+
+def main(run: str, pull: str, sha: str) -> str:
     """Post the comment of a run; return a message that says what was done."""
-    if not re.fullmatch(r"\d+", run):
-        sys.exit(f"comment: {run!r} is not the id of a run; take the number in its address.")
+    for value, name in ((run, "run"), (pull, "pull request")):
+        if not re.fullmatch(r"[0-9]+", value):
+            sys.exit(f"comment: {value!r} is not the number of a {name}; take it from its address.")
     repo = os.environ.get("GITHUB_REPOSITORY") or api("repos/{owner}/{repo}")["full_name"]
-    checked = api(f"repos/{repo}/actions/runs/{run}")
-    number = pull_request_of(checked, repo)
-    if number is None:
-        return f"no open pull request ends at {checked['head_sha']}; nothing is posted"
-    text = comment_of(run, repo)
-    if text is None:
-        return f"run {run} left no {ARTIFACT}; nothing is posted"
-    sha, address = checked["head_sha"][:8], checked["html_url"]
-    body = f"{MARKER}\n{defused(text)}\n\nOf {sha}, in [this run]({address}).\n"
-    posted = comment_on(number, repo)
+    found = api(f"repos/{repo}/pulls/{pull}")
+    if found["state"] != "open" or found["head"]["sha"] != sha:
+        return f"#{pull} is closed, or no longer ends at {sha}; nothing is posted"
+    try:
+        text = fitted(defused(text_of(run, repo)))
+    except NoTextError as error:
+        text = f"## NOT JUDGED\n\nThe gate left no verdict on this commit: {error}.\n"
+    server = os.environ.get("GITHUB_SERVER_URL", "https://github.com")
+    address = f"{server}/{repo}/actions/runs/{run}"
+    body = f"{MARKER}\n{text}\n\nOf {sha[:8]}, in [this run]({address}).\n"
+    posted = comment_on(pull, repo)
     if posted is None:
-        api(f"repos/{repo}/issues/{number}/comments", "POST", body=body)
-        return f"posted on #{number}"
+        api(f"repos/{repo}/issues/{pull}/comments", "POST", body=body)
+        return f"posted on #{pull}"
     api(f"repos/{repo}/issues/comments/{posted}", "PATCH", body=body)
-    return f"updated on #{number}"
+    return f"updated on #{pull}"
 
 
-def pull_request_of(checked: dict[str, Any], repo: str) -> int | None:
-    """Return the open pull request whose last commit was checked; None after a newer push.
-
-    The list in the run itself is empty for forks.
-    """
-    if checked["event"] != "pull_request" or not checked["head_repository"]:
-        return None
-    head = f"{checked['head_repository']['owner']['login']}:{checked['head_branch']}"
-    found = [
-        pull["number"]
-        for pull in api(f"repos/{repo}/pulls", "GET", state="open", head=head)
-        if pull["head"]["sha"] == checked["head_sha"]
-    ]
-    return found[0] if len(found) == 1 else None
-
-
-def comment_of(run: str, repo: str) -> str | None:
-    """Return the text that a run left, None if there is none or it is too large."""
+def text_of(run: str, repo: str) -> str:
+    """Return the text that a run left; raises NoTextError."""
     listed = api(f"repos/{repo}/actions/runs/{run}/artifacts", "GET", name=ARTIFACT)["artifacts"]
     if not listed:
-        return None
+        raise NoTextError(f"its run has no {ARTIFACT}")
     newest = max(listed, key=lambda artifact: artifact["id"])  # of a rerun
     if newest["size_in_bytes"] > LARGEST:
-        return None
+        raise NoTextError(f"its {ARTIFACT} has {newest['size_in_bytes']:,} bytes")
     content = gh(f"repos/{repo}/actions/artifacts/{newest['id']}/zip")
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        if archive.namelist() != [FILE]:
-            return None
-        with archive.open(FILE) as file:
-            return file.read(4 * LONGEST).decode(errors="replace")[:LONGEST]
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            if archive.namelist() != [FILE]:
+                raise NoTextError(f"its {ARTIFACT} has other files than {FILE}")
+            with archive.open(FILE) as file:
+                found = file.read(LARGEST + 1)  # whatever size the zip says it has
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, NotImplementedError, RuntimeError):
+        raise NoTextError(f"its {ARTIFACT} is not a zip that can be read") from None
+    if len(found) > LARGEST:
+        raise NoTextError(f"its {FILE} has more than {LARGEST:,} bytes")
+    if not found.strip():
+        raise NoTextError(f"its {FILE} is empty")
+    return found.decode(errors="replace")
 
 
 def defused(text: str) -> str:
-    """Return the text without mentions, which would call people, and without control characters."""
-    return re.sub(r"[^\n\t\x20-\U0010ffff]", "", text).replace("@", "@\N{ZERO WIDTH SPACE}")
+    """Return the text without mentions, which would call people, and without invisible marks."""
+    kept = (char for char in text if char.isprintable() or char == "\n")
+    return "".join(kept).replace("@", "@\N{ZERO WIDTH SPACE}")
 
 
-def comment_on(number: int, repo: str) -> int | None:
+def fitted(text: str) -> str:
+    """Return the first lines of a text that is too long, with what they opened closed."""
+    if len(text.encode()) <= LONGEST:
+        return text
+    kept, size = [], 0
+    for line in text.splitlines(keepends=True):  # a whole line ends no tag, entity or cell early
+        size += len(line.encode())
+        if size > LONGEST:
+            break
+        kept.append(line)
+    found = "".join(kept)
+    closing = f"\n{CLOSED}\n" * (found.count(OPEN) - found.count(CLOSED))
+    return f"{found}{closing}\n{TOO_LONG}\n"
+
+
+def comment_on(number: str, repo: str) -> int | None:
     """Return the id of our own comment on a pull request."""
     ours = "github-actions[bot]" if "GITHUB_ACTIONS" in os.environ else api("user")["login"]
     picked = ".[] | [.id, .user.login, .body] | tojson"
@@ -104,11 +120,11 @@ def gh(path: str, *options: str) -> bytes:
     """Return the output of `gh api`; exit with its error message if it fails."""
     result = subprocess.run(["gh", "api", path, *options], capture_output=True, check=False)
     if result.returncode:
-        sys.exit(f"comment: gh api {path} failed: {result.stderr.decode().strip()}")
+        sys.exit(f"comment: gh api {path} failed: {result.stderr.decode(errors='replace').strip()}")
     return result.stdout
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
+    if len(sys.argv) != 4:
         sys.exit(__doc__)
-    print(f"comment: {main(sys.argv[1])}")
+    print(f"comment: {main(*sys.argv[1:])}")

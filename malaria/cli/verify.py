@@ -29,6 +29,9 @@ def verify(
     tolerance: Annotated[
         float, typer.Option(min=0, help="largest difference of a logit; another machine rounds")
     ] = TOLERANCE,
+    where_remote: Annotated[
+        bool, typer.Option("--where-remote", help="leave out pipelines whose DVC has no remote")
+    ] = False,
     retrain: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", help="also train N epochs; runs the revision's code"),
@@ -47,7 +50,7 @@ def verify(
     from malaria.gate.retrain import verify_history
     from malaria.gate.tree import commit_to_read
     from malaria.gate.verify import verify_predictions
-    from malaria.paths import PIPELINES, PREDICTIONS
+    from malaria.paths import PIPELINES, PREDICTIONS, from_remote
     from malaria.pipeline.git import find_blob
     from malaria.pipeline.stages import place
 
@@ -57,6 +60,10 @@ def verify(
         for folder in PIPELINES
         if find_blob(root.ROOT, commit, place(folder, PREDICTIONS)) is not None
     ]
+    if where_remote:
+        for folder in [one for one in chosen if not from_remote(root.ROOT, one, "fetch")]:
+            typer.echo(f"{folder}: its DVC has no remote, so nothing is verified")
+            chosen.remove(folder)
     drawn = secrets.randbelow(2**31) if seed is None else seed
     has_failed = False
     for folder in chosen:
