@@ -3,7 +3,7 @@
 `dvc status` compares code, params and outputs with the lock. Of an output in DVC's cache it says
 `deleted` or `not in cache` if the data was not fetched, which means nothing; whether the stages
 agree on such an output is seen in the lock itself. Then metrics.json is recomputed from the
-predictions. Only a run can show whether the predictions are the model's.
+predictions. Whether those are the model's, only `malaria verify` can show.
 """
 
 import json
@@ -19,7 +19,7 @@ from malaria.core.params import flatten
 from malaria.core.yaml_files import read_yaml
 from malaria.errors import MalariaError
 from malaria.gate.metrics_check import metrics_faults
-from malaria.paths import LOCK, METRICS, PARAMS, PIPELINE, REPORTS, dvc
+from malaria.paths import LOCK, METRICS, PARAMS, PIPELINE, PREDICTIONS, REPORTS, dvc
 from malaria.pipeline.git import try_git
 from malaria.pipeline.lock import Entry, read_entries
 from malaria.pipeline.stages import Stage, counted, place, read_stages
@@ -77,6 +77,7 @@ def _compare(root: Path, folder: str) -> LockState:
     changes = _Pipeline(root, lock, params, stages, entries).changes(status)
     evaluated = entries[EVALUATE].params if EVALUATE in entries else {}
     reasons = [
+        *_made_by_none(base, folder, stages),
         *(_filled(sentence, names) for sentence, names in changes.items()),
         *metrics_faults(base, place(folder, METRICS), flatten(evaluated).get("evaluate.threshold")),
     ]
@@ -86,6 +87,15 @@ def _compare(root: Path, folder: str) -> LockState:
     remedy = dvc(folder, "repro" if changes else "repro --force")
     changed = set(chain(*changes.values())) or {EVALUATE}
     return LockState(folder, "stale", tuple(reasons), tuple(_after(changed, stages)), remedy)
+
+
+def _made_by_none(base: Path, folder: str, stages: Mapping[str, Stage]) -> Iterator[str]:
+    """Give the results that the gate reads and that no stage accounts for."""
+    outs = {out for stage in stages.values() for out in stage.outs}
+    for path in (PREDICTIONS, METRICS):
+        if (base / path).exists() and not _is_below(path, outs):
+            pipeline = place(folder, PIPELINE)
+            yield f"{place(folder, path)} is there, but no stage of {pipeline} makes it"
 
 
 @dataclass(frozen=True)

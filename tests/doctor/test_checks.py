@@ -165,7 +165,7 @@ def test_how_files_come_from_the_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, possible: str, wanted: str, finding: str
 ) -> None:
     def ask(command: Sequence[str], *_: object) -> "CompletedProcess[str]":
-        return CompletedProcess(command, 0, said[command[3]], "")
+        return CompletedProcess(command, 0, said[command[4]], "")
 
     said = {"doctor": f"Cache types: {possible}\n", "config": f"cache.type={wanted}\n"}
     monkeypatch.setattr(checks, "ask", ask)

@@ -19,8 +19,8 @@ PREDICTIONS = "reports/predictions.csv"
 
 def verify(checkout: Checkout, *options: str) -> tuple[int, str]:
     """Return the exit code and what the command says, run by the checkout's own code."""
-    env = {"PYTHONPATH": str(checkout.root)}
-    result = checkout.run(*MALARIA, "verify", *options, check=False, **env)
+    command = (*MALARIA, "verify", *options)
+    result = checkout.run(*command, check=False, PYTHONPATH=str(checkout.root))
     return result.returncode, result.stdout + result.stderr
 
 
@@ -160,7 +160,7 @@ def test_training_code_whose_hash_alone_was_edited_is_red_when_trained(copy: Che
     code, said = verify(copy, "--head", "HEAD", "--retrain", "1", "--history-tolerance", "1e-5")
     assert code == 1, said
     assert "loss of epoch 1 is " in said
-    file.write_text("import no_such_module\n")
+    (copy.root / "malaria/training/train.py").write_text("import no_such_module\n")
     copy.commit("broken")
     code, said = verify(copy, "--head", "HEAD", "--retrain", "1")
     assert code == 2
