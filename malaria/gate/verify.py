@@ -53,7 +53,7 @@ def verify_predictions(
     table = read_cells(files[CELLS])
     if faults := _other_cells(predictions, table):
         return Check("nothing was predicted", faults)
-    rows = _drawn(table, sample, seed)
+    rows = drawn_rows(table, sample, seed)
     logits = _logits(files, table, rows)
     compared = table.iloc[rows][["cell_id", "split"]].assign(model=logits)
     written = predictions[["cell_id", "logit"]]
@@ -86,7 +86,7 @@ def _other_cells(predictions: pd.DataFrame, table: pd.DataFrame) -> list[str]:
     ]
 
 
-def _drawn(table: pd.DataFrame, sample: int | None, seed: int) -> np.ndarray:
+def drawn_rows(table: pd.DataFrame, sample: int | None, seed: int) -> np.ndarray:
     """Return the rows of the cells to predict, sorted."""
     generator = np.random.default_rng(seed)
     drawn = []
