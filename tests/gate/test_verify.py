@@ -9,6 +9,7 @@ import pytest
 
 from malaria.core.table import write_cells, write_order
 from malaria.errors import MalariaError
+from malaria.gate import locked
 from malaria.gate.verify import Check, drawn_rows, verify_predictions
 from malaria.models.base.saved import save_model
 from malaria.pipeline.cache import cached_path
@@ -80,8 +81,11 @@ class Project:
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return Project(tmp_path / "repo")
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    made = Project(tmp_path / "repo")
+    cache = made.root / ".dvc/cache"
+    monkeypatch.setattr(locked, "cache_folder", lambda _: cache)  # DVC takes a second to say so
+    return made
 
 
 def test_honest_predictions_are_those_of_the_model(project: Project) -> None:
