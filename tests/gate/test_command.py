@@ -58,3 +58,26 @@ def test_broken_input_is_refused(branch: Branch, monkeypatch: pytest.MonkeyPatch
     branch.write(cells().assign(label=0.5))
     answer = CliRunner().invoke(cli.app, ["gate", "--base", "main"])
     assert isinstance(answer.exception, MalariaError)  # exit code 2, by main()
+
+
+def test_a_revision_is_judged_whatever_the_work_tree_has(
+    branch: Branch, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    monkeypatch.setattr("malaria.cli.root.ROOT", branch.root)
+    branch.commit(cells())
+    git(branch.root, "switch", "-qc", "side")
+    (branch.root / "sitecustomize.py").touch()
+    worse = branch.commit(cells(loss=1.5))
+    git(branch.root, "switch", "-q", "main")
+    out = tmp_path_factory.mktemp("out") / "comment.md"
+    options = ["--base", "main", "--comment", str(out)]
+    said = "changed file that judges: sitecustomize.py\n"
+    answer = CliRunner().invoke(cli.app, ["gate", *options, "--head", worse])
+    assert (answer.exit_code, said in answer.stdout) == (1, True)
+    assert "- <code>sitecustomize&#46;py</code>\n" in out.read_text()
+    git(branch.root, "switch", "-q", "side")
+    branch.write(cells())  # as good as the base's, in the work tree alone
+    assert CliRunner().invoke(cli.app, ["gate", *options, "--head", worse]).exit_code == 1
+    answer = CliRunner().invoke(cli.app, ["gate", *options])
+    assert (answer.exit_code, said in answer.stdout) == (0, True)  # named without new results
+    assert "## This pull request changes what judges pull requests" in out.read_text()
