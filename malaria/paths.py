@@ -61,3 +61,15 @@ def from_remote(root: Path, folder: str, command: str) -> str:
         check=False,
     )
     return dvc(folder, command) if asked.stdout.strip() else ""
+
+
+def cache_of(root: Path) -> Path | None:
+    """Return the folder of DVC's cache as a repository's `root` uses it; None without DVC there."""
+    asked = subprocess.run(
+        [sys.executable, "-P", "-m", "dvc", "cache", "dir"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return root / asked.stdout.strip() if asked.returncode == 0 else None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from malaria.core.files import replacing
 from malaria.core.params import load
 from malaria.data import synthetic
-from malaria.data.download import obtain
+from malaria.data.obtain import obtain
 from malaria.data.params import FetchParams
 from malaria.paths import ZIP
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 def main(run: "StageRun") -> None:
     params = load(FetchParams)
     zip_file = Path(ZIP)
+    if params.synthetic is None:
+        obtain(params, zip_file)
+        return
     zip_file.parent.mkdir(parents=True, exist_ok=True)
-    if params.synthetic is not None:
-        with replacing(zip_file) as draft:
-            synthetic.draw(params.synthetic, draft)
-    elif params.sha256 is not None:
-        obtain(params.sha256, params.url, zip_file)
+    with replacing(zip_file) as draft:
+        synthetic.draw(params.synthetic, draft)

@@ -16,18 +16,28 @@ SUBSET = PILOT / "cell_images_80_patients.zip"
 
 
 def subset(
-    source: Annotated[Path, typer.Option(help="the official zip")] = root.ROOT / ZIP,
+    source: Annotated[
+        Path, typer.Option(help="a copy of the set: zip or folder, in any layout")
+    ] = root.ROOT / ZIP,
     patients: Annotated[Path, typer.Option(help="ids, one per line")] = PILOT / "patients.txt",
+    everyone: Annotated[bool, typer.Option("--all", help="all patients of the source")] = False,
     dest: Annotated[Path, typer.Option(help="zip to write")] = SUBSET,
 ) -> None:
-    """Make the pilot's zip from the official one, byte for byte."""
-    from malaria.studies.subset import read_patients, write_subset
+    """Make the zip of some patients' cells, and print the lines that pin it in params.yaml.
 
-    chosen = read_patients(patients)
+    By default the pilot's. The same cells give the same bytes, whatever holds them in SOURCE.
+    """
+    from malaria.data.patients import read_patients
+    from malaria.studies.subset import write_subset
+
+    chosen = None if everyone else read_patients(patients)
     if source.exists():
-        root.tell(f"the cells of {len(chosen)} patients are copied")
-    sha256 = write_subset(source, chosen, dest)
-    typer.echo(f"{dest}: {len(chosen)} patients, {dest.stat().st_size} bytes, SHA-256 {sha256}")
+        root.tell(f"the cells of {'all' if chosen is None else len(chosen)} patients are copied")
+    made = write_subset(source, chosen, dest)
+    typer.echo(
+        f"{dest}: {made.count} cells, {dest.stat().st_size} bytes; in params.yaml, below `fetch:`\n"
+        f"  cells: {made.cells}\n  sha256: {made.sha256}"
+    )
 
 
 def pin(

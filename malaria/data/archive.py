@@ -118,7 +118,9 @@ def png_size(archive: ZipFile, cell: Cell) -> tuple[int, int]:
 
     Raises MalariaError if it is not an 8-bit RGB PNG of 1 to 2000 px a side.
     """
-    return png.size_in_header(_read(archive, cell.entry, png.HEADER_BYTES), cell.entry, ZIP_AGAIN)
+    return png.size_in_header(
+        read_bytes(archive, cell.entry, png.HEADER_BYTES), cell.entry, ZIP_AGAIN
+    )
 
 
 def read_entry(source: ZipFile | Path, cell: Cell) -> bytes:
@@ -127,7 +129,7 @@ def read_entry(source: ZipFile | Path, cell: Cell) -> bytes:
     Raises MalariaError if they are damaged, or not readable in the folder.
     """
     if isinstance(source, ZipFile):
-        return _read(source, cell.entry)
+        return read_bytes(source, cell.entry)
     try:
         return (source / cell.entry).read_bytes()
     except OSError as error:
@@ -193,13 +195,6 @@ def _cell(archive: ZipFile, info: ZipInfo) -> Cell | None:
     """Return the cell of an entry; None for a known folder or Thumbs.db. Refuse all else."""
     check_entry(archive, info)
     entry = info.filename
-    if entry.startswith(ROOT + ROOT):
-        raise fault(
-            archive.filename,
-            entry,
-            "lies in a second cell_images folder, as in the copy on Kaggle; use the official "
-            "zip, or unpack this one and zip only the innermost cell_images folder",
-        )
     if entry in _SKIPPED:
         return None
     folder, _, file_name = entry.rpartition("/")
@@ -223,11 +218,16 @@ def _cell(archive: ZipFile, info: ZipInfo) -> Cell | None:
     return cell
 
 
-def _read(archive: ZipFile, entry: str, count: int = -1) -> bytes:
+def read_bytes(archive: ZipFile, entry: str | ZipInfo, count: int = -1) -> bytes:
+    """Return the first bytes of an entry, or all, which are checked against the CRC there.
+
+    Raises MalariaError if they are damaged.
+    """
     try:
         with archive.open(entry) as file:
             return file.read(count)
     except _UNREADABLE as error:
+        name = entry if isinstance(entry, str) else entry.filename
         raise fault(
-            archive.filename, entry, f"cannot be read ({error}); delete the zip and fetch it again"
+            archive.filename, name, f"cannot be read ({error}); delete the zip and get it again"
         ) from None

@@ -1,28 +1,21 @@
-"""Leaves a file with pinned bytes on disk: from a mirror folder, a path or an http(s) address."""
+"""Leaves a file with pinned bytes on disk, from an http(s) address."""
 
 import errno
 import os
-import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tqdm import tqdm
 
 from malaria.core.addresses import shown
-from malaria.core.files import (
-    MIRROR,
-    describe_mirror,
-    find_in_mirror,
-    move,
-    replacing,
-    sha256_of,
-)
+from malaria.core.files import MIRROR, move, sha256_of
 from malaria.data.transfer import (
     LEAST_BYTES,
     USE_MIRROR,
     InterruptedDownload,
     Part,
-    check_space,
     refuse_link,
     transfer,
 )
@@ -35,31 +28,11 @@ FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 300.0  # that a server may ask for
 
 
-def obtain(sha256: str, url: str, dest: Path) -> None:
-    """Leave at `dest` exactly the bytes with this hash.
-
-    Kept if they are there already; else copied from `$MALARIA_MIRROR`; else from `url`, an
-    http(s) address or a path relative to the working folder. A broken download stays as
-    `<dest>.part` and the next call resumes it. No other bytes are ever put under the final name.
-    Raises MalariaError if the bytes are not available, or are not the pinned ones.
-    """
+@contextmanager
+def told(dest: Path, url: str) -> Iterator[None]:
+    """Turn what a disk does into a MalariaError, and show no secret of `url` in any."""
     try:
-        if dest.is_file() and sha256_of(dest) == sha256:
-            return
-        dest.parent.mkdir(parents=True, exist_ok=True)
-        mirrored = find_in_mirror(sha256)
-        source = mirrored or Path(url)
-        if mirrored is None and url.lower().startswith(("http://", "https://")):
-            _download(url, sha256, dest)
-        elif source.is_file():
-            _copy(source, sha256, dest)
-        else:
-            raise MalariaError(
-                f"fetch.url is {url!r}, which is neither an http(s) address nor a file in "
-                f"{Path.cwd()}, and {describe_mirror(sha256)}; put the file there, set {MIRROR} "
-                "to a folder that holds it, or make the pilot's zip from the official one with "
-                "`uv run malaria subset` (see docs/data.md)."
-            )
+        yield
     except MalariaError as error:
         raise MalariaError(shown(str(error), url)) from None
     except OSError as error:
@@ -74,16 +47,18 @@ def obtain(sha256: str, url: str, dest: Path) -> None:
         ) from None
 
 
-def _copy(source: Path, sha256: str, dest: Path) -> None:
-    check_space(source.stat().st_size, dest.parent)
-    with replacing(dest) as draft:
-        shutil.copyfile(source, draft)
-        found = sha256_of(draft)
-        if found != sha256:
-            raise MalariaError(
-                f"{source} ({draft.stat().st_size} bytes) has SHA-256 {found}, but "
-                f"fetch.sha256 pins {sha256}; point fetch.url at the right file or pin this one."
-            )
+def download(sha256: str, url: str, dest: Path) -> None:
+    """Leave at `dest` exactly the bytes with this hash, from an http(s) address.
+
+    Kept if they are there already. A broken download stays as `<dest>.part` and the next call
+    resumes it. No other bytes are ever put under the final name. Raises MalariaError if the bytes
+    are not available, or are not the pinned ones.
+    """
+    with told(dest, url):
+        if dest.is_file() and sha256_of(dest) == sha256:
+            return
+        dest.parent.mkdir(parents=True, exist_ok=True)
+        _download(url, sha256, dest)
 
 
 def _download(url: str, sha256: str, dest: Path) -> None:
@@ -104,9 +79,9 @@ def _download(url: str, sha256: str, dest: Path) -> None:
     rejected = dest.with_name(dest.name + ".rejected")
     os.replace(part.path, rejected)
     raise MalariaError(
-        f"{url} gave {rejected.stat().st_size} bytes with SHA-256 {found}, but fetch.sha256 pins "
+        f"{url} gave {rejected.stat().st_size} bytes with SHA-256 {found}, but fetch.download pins "
         f"{sha256}; they are set aside as {rejected}: run the same command to download from the "
-        f"start, or correct fetch.sha256, or set {MIRROR} to a folder that holds the right file."
+        f"start, or correct fetch.download, or set {MIRROR} to a folder with a copy."
     )
 
 

@@ -20,11 +20,19 @@ class SyntheticParams(Section):
     seed: int = Field(ge=0)
 
 
+def is_address(url: str) -> bool:
+    """Return whether `fetch.url` is an http(s) address, not a path."""
+    return url.lower().startswith(("http://", "https://"))
+
+
 class FetchParams(Section):
-    """Where the zip of cell images comes from and which bytes it must have."""
+    """Where the cell images come from, which cells they must be, and the zip that is made."""
 
     section: ClassVar[str] = "fetch"
     url: str = Field(min_length=1, description="http(s) address, path, or 'synthetic'")
+    download: Annotated[Sha256 | None, OR_NONE]
+    patients: Annotated[str | None, Field(min_length=1, description="path of a list"), OR_NONE]
+    cells: Annotated[Sha256 | None, OR_NONE]
     sha256: Annotated[Sha256 | None, OR_NONE]
     synthetic: Annotated[SyntheticParams | None, OR_NONE]
 
@@ -41,13 +49,24 @@ class FetchParams(Section):
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        if self.url == SYNTHETIC and (self.synthetic is None or self.sha256 is not None):
+        pins = {"cells": self.cells, "sha256": self.sha256}
+        real = pins | {"download": self.download, "patients": self.patients}
+        if self.url == SYNTHETIC:
+            given = [key for key, value in real.items() if value is not None]
+            if self.synthetic is None or given:
+                raise ValueError(
+                    "url 'synthetic' needs a `synthetic` section, and none for download, patients, "
+                    "cells and sha256, because the seed fixes the bytes"
+                )
+            return self
+        missing = [key for key, value in pins.items() if value is None]
+        if self.synthetic is not None or missing:
             raise ValueError(
-                "url 'synthetic' needs a `synthetic` section, and sha256: none "
-                "because the seed fixes the bytes"
+                f"url {self.url!r} needs cells and sha256, which pin what is taken and what is "
+                "left, and synthetic: none"
             )
-        if self.url != SYNTHETIC and (self.synthetic is not None or self.sha256 is None):
-            raise ValueError(f"url {self.url!r} needs the sha256 of its file, and synthetic: none")
+        if is_address(self.url) and self.download is None:
+            raise ValueError(f"url {self.url!r} needs download, the SHA-256 of the file there")
         return self
 
 

@@ -28,7 +28,7 @@ MOST_BYTES = 4 << 30  # of a file whose size is neither known nor declared
 CHUNK = 1 << 16
 OBJECT = re.compile(r"^(<[^>]*>|\w+\([^)]*\)): ")  # how urllib3 names a connection, host and all
 RETRIED_STATUS = {408, 416, 425, 429}
-USE_MIRROR = f"put the file into a folder and set {MIRROR} to that folder"
+USE_MIRROR = f"put a copy of the set into a folder and set {MIRROR} to that folder"
 OR = f"correct fetch.url, or {USE_MIRROR}"
 
 
@@ -123,7 +123,7 @@ def _store(response: requests.Response, url: str, known: int | None, part: Part)
     start, total = _span(response, part)
     if known is not None and total not in (None, known):
         raise MalariaError(
-            f"{url} has {total} bytes, but the file that fetch.sha256 pins has {known}; {OR}."
+            f"{url} has {total} bytes, but the file that fetch.download pins has {known}; {OR}."
         )
     validator = response.headers.get("ETag") or response.headers.get("Last-Modified")
     if start and part.file not in (None, (validator, total)):

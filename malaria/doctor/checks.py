@@ -17,12 +17,13 @@ from malaria.core.addresses import shown
 from malaria.core.files import MIRROR, describe_mirror, find_in_mirror
 from malaria.core.params import load
 from malaria.core.yaml_files import read_yaml
-from malaria.data.params import FetchParams
+from malaria.data.obtain import DOWNLOAD, is_at_hand
+from malaria.data.params import FetchParams, is_address
 from malaria.doctor.finding import Finding, ask, one_line
 from malaria.doctor.store import check_store
 from malaria.errors import MalariaError
 from malaria.models.base.weights import PINNED, find_weights
-from malaria.paths import LOCK, PARAMS, PIPELINES, ZIP, dvc
+from malaria.paths import LOCK, PARAMS, PIPELINES, dvc
 from malaria.pipeline.facts import CHECKPOINTS
 from malaria.pipeline.git import check_whole
 from malaria.prediction.params import EvaluateParams
@@ -40,10 +41,11 @@ USUAL_LINKS, COPY = "reflink,copy", "copy"  # DVC's default of cache.type, and w
 REMOTE_LIMIT_S = 15
 # The pipelines share a cache, so DVC has to see what each of them uses.
 COLLECT = f"uv run dvc gc --workspace --projects {' '.join(PIPELINES[1:])}"
+DOCS = "docs/data.md"
 RWLOCK = ".dvc/tmp/rwlock"
 # The Python of a script's first line, or of its second one if that would be too long.
 STARTS = re.compile(r"""^(?:#!|'''exec' )["']?(/[^"'\n]*python[\d.]*)""", re.MULTILINE)
-UNFINISHED = ("*.part", "*.rejected", "*.tmp")
+UNFINISHED = ("*.part", "*.rejected", "*.tmp", DOWNLOAD)
 
 
 def check_python(root: Path) -> Iterator[Finding]:
@@ -111,13 +113,15 @@ def check_pinned(root: Path) -> Iterator[Finding]:
 
     Raises MalariaError if $MALARIA_MIRROR is not a folder, or params are wrong.
     """
-    remedy = f"put it below a folder and name that folder in {MIRROR} (docs/data.md)"
+    remedy = f"put it below a folder and name that folder in {MIRROR} ({DOCS})"
     for folder in PIPELINES:
         params = root / folder / PARAMS
         fetch, weights = load(FetchParams, params), load(TrainParams, params).weights
         pins = [(s.name, s.sha256, [s.path]) for s in load(EvaluateParams, params).external]
-        if fetch.sha256 and not fetch.url.startswith(("http://", "https://")):
-            pins.append(("its zip", fetch.sha256, [ZIP, fetch.url]))
+        is_drawn = fetch.synthetic is not None
+        if not (is_drawn or is_address(fetch.url) or is_at_hand(fetch, params.parent)):
+            found = f"{folder} needs a copy of the cells, and fetch.url {fetch.url!r} is not there"
+            yield Finding("warn", found, f"put one below a folder that {MIRROR} names ({DOCS})")
         if weights.startswith(PINNED):  # else a name, which has a web address
             try:
                 find_weights(weights)

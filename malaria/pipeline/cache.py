@@ -3,13 +3,12 @@
 A file counts only if it has the MD5 of the entry, whatever lies in its place.
 """
 
-import subprocess
-import sys
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
 from malaria.errors import MalariaError
+from malaria.paths import cache_of
 from malaria.pipeline.history import Files, Revision
 from malaria.pipeline.lock import Entry, LockedFile
 from malaria.pipeline.stages import counted, md5, md5_of, md5_of_folder
@@ -22,19 +21,13 @@ def cached_path(cache: Path, md5: str) -> Path:
 
 def cache_folder(root: Path) -> Path:
     """Return the folder of DVC's cache; raises MalariaError if DVC does not know it."""
-    asked = subprocess.run(
-        [sys.executable, "-P", "-m", "dvc", "cache", "dir"],
-        cwd=root,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if asked.returncode:
+    found = cache_of(root)
+    if found is None:
         raise MalariaError(
-            f"DVC does not say where its cache is ({' '.join(asked.stderr.split())}); correct "
-            ".dvc/config."
+            "DVC does not say where its cache is; see what `uv run dvc cache dir` prints, and "
+            "correct .dvc/config."
         )
-    return root / asked.stdout.strip()
+    return found
 
 
 class Outputs:

@@ -15,7 +15,6 @@ it:
 
 import hashlib
 import json
-import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,11 +34,11 @@ from malaria.data.archive import (
     cell_of,
     check_bytes,
     check_entry,
-    check_name,
     fault,
     in_order,
     open_archive,
 )
+from malaria.data.copies import files_below
 from malaria.data.images import write_images
 from malaria.data.layout import FOLDERS, ROOT, is_passed_over
 from malaria.data.likeness import describe_unlike, unlikeness
@@ -80,7 +79,7 @@ def open_crops(path: Path) -> Iterator[Crops]:
     set without cells.
     """
     if path.is_dir():
-        yield Crops(path, _in_layout(path, list(_files(path))))
+        yield Crops(path, _in_layout(path, list(files_below(path))))
         return
     with open_archive(path) as archive:
         for info in archive.infolist():
@@ -94,7 +93,7 @@ def sha256_of_crops(path: Path) -> str:
     try:
         if not path.is_dir():
             return sha256_of(path)
-        cells = _in_layout(path, list(_files(path)))
+        cells = _in_layout(path, list(files_below(path)))
         found = [f"{sha256_of(path / cell.entry)}  {cell.entry}\n" for cell in cells]
     except OSError as error:
         _refuse(error)
@@ -229,25 +228,6 @@ def _predict_set(
         )
         same = same_cells.find_same(images, list(cells["cell_id"]), known)
     return with_probabilities(cells).join(same), warning
-
-
-def _files(folder: Path) -> Iterator[tuple[str, int]]:
-    """Give the name and bytes of everything below a folder, as a zip of it would list them."""
-    # Without `onerror`, a folder that is not readable would be skipped.
-    for parent, folders, files in os.walk(folder, onerror=_refuse):
-        folders[:] = [name for name in folders if not is_passed_over(name)]
-        files = [name for name in files if not is_passed_over(name)]
-        for path in (Path(parent, name) for name in sorted([*folders, *files])):
-            name = path.relative_to(folder).as_posix()
-            check_name(folder, name)
-            if path.is_symlink():
-                raise fault(folder, name, "is a symbolic link; put the file itself there")
-            if path.is_dir():
-                yield f"{name}/", 0
-            elif path.is_file():
-                yield name, path.stat().st_size
-            else:
-                raise fault(folder, name, "is neither a file nor a folder; remove it")
 
 
 def _refuse(error: OSError) -> NoReturn:
