@@ -32,10 +32,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile | Non
     return ByFile(config, log) if config.getoption("dist") == "loadfile" else None
 
 
-def png(pixels: np.ndarray) -> bytes:
+def png(pixels: np.ndarray, **options: int) -> bytes:
     """Return uint8 (H, W, 3) RGB pixels as the bytes of a PNG."""
     file = io.BytesIO()
-    Image.fromarray(pixels, "RGB").save(file, "PNG")
+    Image.fromarray(pixels, "RGB").save(file, "PNG", **options)
     return file.getvalue()
 
 

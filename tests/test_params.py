@@ -20,6 +20,10 @@ DROPPED = object()
 HASH = "0123456789abcdef" * 4
 SMEARS = {"infected_patients": 5, "healthy_patients": 5, "cells": 100, "seed": 1}
 INF, NAN = float("inf"), float("nan")
+PINS = {"download": HASH, "patients": "patients.txt", "cells": HASH, "sha256": HASH}
+DRAWN: dict[str, object] = {"fetch.url": "synthetic", "fetch.synthetic": SMEARS} | {
+    f"fetch.{key}": "none" for key in PINS
+}
 OPTIONAL = [
     f"{model.section}.{name}"
     for model in SECTIONS
@@ -82,7 +86,11 @@ def test_null_is_refused_with_the_word_to_write(key: str) -> None:
 # By key: values, each with what the message allows.
 IMPOSSIBLE: dict[str, list[tuple[object, str]]] = {
     "fetch.url": [(3, "string"), ("", "1 character")],
-    "fetch.sha256": [("abc", "64"), (HASH.upper(), "64")],
+    **{
+        f"fetch.{key}": [("abc", "64"), (HASH.upper(), "64")]
+        for key in ("download", "cells", "sha256")
+    },
+    "fetch.patients": [(["C1"], "string"), ("", "1 character")],
     "split.unit": [("slide", "'patient' or 'cell'")],
     "split.seed": [(-1, "0")],
     "split.folds": [(2, "3")],
@@ -173,11 +181,18 @@ def test_an_impossible_value_is_named_with_what_is_allowed(
             {"fetch.url": "https://u:pa@ss@h/x.zip?token=abc"},
             "fetch.url: 'https://h/x.zip?token=***' has a password or token, which Git, dvc.lock",
         ),
-        ({"fetch.url": "synthetic"}, "fetch: url 'synthetic' needs a `synthetic` section, and sha"),
-        ({"fetch.url": "synthetic", "fetch.sha256": "none"}, "needs a `synthetic` section"),
-        ({"fetch.url": "synthetic", "fetch.synthetic": SMEARS}, "sha256: none"),
+        ({"fetch.url": "synthetic"}, "fetch: url 'synthetic' needs a `synthetic` section, and no"),
+        (DRAWN | {"fetch.synthetic": "none"}, "needs a `synthetic` section"),
+        *(
+            (DRAWN | {f"fetch.{key}": value}, "and none for download, patients, cells and sha256")
+            for key, value in PINS.items()
+        ),
         ({"fetch.synthetic": SMEARS}, "synthetic: none"),
-        ({"fetch.sha256": "none"}, "needs the sha256 of its file"),
+        *(
+            ({f"fetch.{key}": "none"}, "needs cells and sha256, which")
+            for key in ("cells", "sha256")
+        ),
+        ({"fetch.download": "none"}, "needs download, the SHA-256 of the file there"),
         ({"fetch.synthetic": SMEARS | {"cells": 10}}, "fetch.synthetic.cells is 10: "),
         ({"fetch.synthetic": SMEARS | {"seed": "x"}}, "fetch.synthetic.seed is 'x': "),
         ({"fetch.synthetic": SMEARS | {"infected_patients": 2}}, "infected_patients is 2: "),
@@ -192,6 +207,12 @@ def test_an_impossible_value_is_named_with_what_is_allowed(
 )
 def test_a_fault_is_named_with_its_remedy(changes: dict[str, object], said: str) -> None:
     assert said in message_of(changes)
+
+
+def test_a_path_needs_no_hash_of_a_download() -> None:
+    check_study(changed({"fetch.url": "archive.zip", "fetch.download": "none"}))
+    check_study(changed({"fetch.url": "archive.zip"}))
+    check_study(changed(DRAWN))
 
 
 def test_fractions_may_miss_one_by_a_rounding_error() -> None:

@@ -63,10 +63,18 @@ def open_archive(path: Path) -> ZipFile:
     try:
         return ZipFile(path)
     except (*_UNREADABLE, ValueError, struct.error) as error:
+        reason = str(error)
+        if _begins_as_zip(path) and isinstance(error, zipfile.BadZipFile):
+            reason = f"it is cut off after {path.stat().st_size} bytes, or damaged: {error}"
         raise MalariaError(
-            f"{path} is not readable as a zip ({error}); delete it and get it again (the "
+            f"{path} is not readable as a zip ({reason}); delete it and get it again (the "
             "pipeline's with `uv run dvc repro fetch`), or correct the path."
         ) from None
+
+
+def _begins_as_zip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == b"PK\3\4"
 
 
 def describe(archive: ZipFile) -> str:

@@ -12,7 +12,7 @@ from malaria.data.pictures import decode
 from malaria.errors import MalariaError
 
 NAMED = 10  # files in a message, before only their number is told
-LONGEST = 120  # characters of a name there
+LONGEST = 250  # characters of a name there
 REMEDY = "correct that, or take another copy (docs/data.md)"
 
 
@@ -78,7 +78,7 @@ def read_cells(copy: Copy, places: Iterable[str]) -> Iterator[tuple[str, bytes]]
         first, *doubles = copy.cells[place]
         content = copy.read(first)
         unlike += [
-            f"{first.name} and {double.name}"
+            " and ".join(sorted((first.name, double.name)))
             for double in doubles
             if not _is_same(copy, double, content)
         ]
@@ -95,6 +95,7 @@ def _is_same(copy: Copy, double: Entry, content: bytes) -> bool:
 
 
 def _check_names(source: Path, missing: set[str], others: list[str], count: int) -> None:
+    others = sorted(others)
     by_case = {place.lower(): place for place in missing}
     in_case = {name: by_case[key] for name in others if (key := _place(name).lower()) in by_case}
     if in_case:

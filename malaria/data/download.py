@@ -47,7 +47,7 @@ def told(dest: Path, url: str) -> Iterator[None]:
         ) from None
 
 
-def download(sha256: str, url: str, dest: Path) -> None:
+def download_file(sha256: str, url: str, dest: Path) -> None:
     """Leave at `dest` exactly the bytes with this hash, from an http(s) address.
 
     Kept if they are there already. A broken download stays as `<dest>.part` and the next call

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from malaria.core.files import MIRROR, replacing, sha256_of
 from malaria.data.content import checked_cells, chosen_places
 from malaria.data.copies import Copy, open_copy
-from malaria.data.download import download, told
+from malaria.data.download import download_file, told
 from malaria.data.known import Wanted, wanted
 from malaria.data.layout import size_of_zip, write_cells
 from malaria.data.params import FetchParams, is_address
@@ -20,6 +20,7 @@ from malaria.data.transfer import check_space
 from malaria.errors import MalariaError
 from malaria.paths import ZIP
 
+SHOWN = 3  # copies in a message
 DOWNLOAD = "download.zip"  # beside the zip, until that is made of it
 
 
@@ -43,8 +44,19 @@ def obtain(params: FetchParams, dest: Path) -> None:
         given = None if is_address(params.url) else _given(params.url, Path())
         if given is not None:
             _make(given, goal, dest)
-        elif not _make_from_kept(goal, dest) and not _make_from_mirror(goal, dest):
+            return
+        if _make_from_kept(goal, dest):
+            return
+        unfit = _make_from_mirror(goal, dest)
+        if unfit is None:
+            return
+        try:
             _make_from_download(params, goal, dest)
+        except MalariaError as error:
+            if not unfit:
+                raise
+            said = f"{MIRROR} has {unfit} that does not fit, as said above"
+            raise MalariaError(f"{str(error).removesuffix('.')}; {said}.") from None
 
 
 def is_at_hand(params: FetchParams, folder: Path) -> bool:
@@ -97,14 +109,17 @@ def _make_from_kept(goal: Wanted, dest: Path) -> bool:
     return False
 
 
-def _make_from_mirror(goal: Wanted, dest: Path) -> bool:
+def _make_from_mirror(goal: Wanted, dest: Path) -> str | None:
+    """Return None if the zip was made, else the places of copies that do not fit, '' without."""
+    unfit = []
     for path, folders in mirrored_copies():
         try:
             if _make(path, goal, dest, folders, is_asked=False):
-                return True
+                return None
         except MalariaError as error:
             tqdm.write(f"fetch: passed over in {MIRROR}: {error}")
-    return False
+            unfit.append(str(path))
+    return " and ".join(unfit[:SHOWN])
 
 
 def _make_from_download(params: FetchParams, goal: Wanted, dest: Path) -> None:
@@ -115,7 +130,7 @@ def _make_from_download(params: FetchParams, goal: Wanted, dest: Path) -> None:
             f"cells; correct fetch.url, or set {MIRROR} to a folder with a copy (docs/data.md)."
         )
     source = dest.with_name(DOWNLOAD)
-    download(params.download, params.url, source)
+    download_file(params.download, params.url, source)
     with open_copy(source) as copy:
         cells = list(checked_cells(copy, goal, chosen_places(copy, goal)))
     # The disk never holds both: the cells are in memory, some 350 MB for the whole set.

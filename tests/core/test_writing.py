@@ -25,7 +25,9 @@ with replacing(Path(sys.argv[1])) as draft:
 # What may write to a file's final name, and why a half-written one is never taken for a whole.
 DIRECT = {
     "malaria/core/files.py": "writes the drafts",
-    "malaria/data/download.py": "into a draft; sets wrong bytes aside",
+    "malaria/data/download.py": "sets wrong bytes aside",
+    "malaria/data/layout.py": "into the draft that it is given, or into memory",
+    "malaria/data/obtain.py": "into a draft",
     "malaria/data/transfer.py": "the part of a download, which only its hash makes a file",
     "malaria/data/images.py": "an output that counts only once DVC has it in the lock; comment",
     "malaria/drawing.py": "into a draft",
@@ -38,7 +40,6 @@ DIRECT = {
     "malaria/registry/register.py": "into a temporary folder",
     "malaria/registry/versions.py": "into a temporary folder",
     "malaria/studies/audit.py": "into memory",
-    "malaria/studies/subset.py": "into the draft that it gives itself",
     "malaria/tracking/write.py": "into a temporary folder",
     "malaria/training/checkpoint.py": "renames what is written beside it",
     "malaria/training/train.py": "into a temporary folder",

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from malaria.core.files import MIRROR
 from malaria.data import download, transfer
-from malaria.data.download import obtain
+from malaria.data.download import download_file
 from malaria.errors import MalariaError
 from tests.data.download_server import (
     BODY,
@@ -33,7 +32,7 @@ def test_a_right_file_is_kept_and_nothing_is_asked(server: Server, dest: Path) -
     dest.write_bytes(BODY)
     os.utime(dest, (1, 1))
     inode = dest.stat().st_ino
-    obtain(SHA, server.url, dest)
+    download_file(SHA, server.url, dest)
     assert (dest.stat().st_ino, dest.stat().st_mtime) == (inode, 1)
     assert server.ranges == []
 
@@ -41,29 +40,7 @@ def test_a_right_file_is_kept_and_nothing_is_asked(server: Server, dest: Path) -
 def test_a_wrong_file_is_replaced(server: Server, dest: Path) -> None:
     dest.parent.mkdir(parents=True)
     dest.write_bytes(b"old")
-    obtain(SHA, server.url, dest)
-    assert_only(dest)
-
-
-def test_the_mirror_comes_before_the_address(
-    server: Server, dest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    mirrored = tmp_path / "mirror/deep/any_name.bin"
-    mirrored.parent.mkdir(parents=True)
-    mirrored.write_bytes(BODY)
-    monkeypatch.setenv(MIRROR, str(tmp_path / "mirror"))
-    obtain(SHA, server.url, dest)
-    assert_only(dest)
-    assert server.ranges == []
-    assert mirrored.read_bytes() == BODY
-
-
-def test_a_relative_path_is_copied(
-    dest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "mine.zip").write_bytes(BODY)
-    monkeypatch.chdir(tmp_path)
-    obtain(SHA, "mine.zip", dest)
+    download_file(SHA, server.url, dest)
     assert_only(dest)
 
 
@@ -100,7 +77,7 @@ def test_the_file_arrives_whole(
     script: list[Step], is_rest: list[bool], server: Server, dest: Path
 ) -> None:
     server.script = list(script)
-    obtain(SHA, server.url, dest)
+    download_file(SHA, server.url, dest)
     assert_only(dest)
     assert [asked is not None for asked in server.ranges] == is_rest
     assert set(server.encodings) == {"identity"}
@@ -110,7 +87,7 @@ def test_a_cut_connection_is_resumed_where_it_stopped(
     server: Server, dest: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.script = [CUT, whole()]
-    obtain(SHA, server.url, dest)
+    download_file(SHA, server.url, dest)
     assert_only(dest)
     first, second = server.ranges
     assert first is None
@@ -125,7 +102,7 @@ def test_a_reason_that_comes_again_is_said_once(
     dest: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(MalariaError, match="tries in a row gained nothing"):
-        obtain(SHA, "http://127.0.0.1:9/cells.zip", dest)  # nothing listens there
+        download_file(SHA, "http://127.0.0.1:9/cells.zip", dest)  # nothing listens there
     first, *others = capsys.readouterr().out.splitlines()
     assert first.startswith("cell_images.zip: the connection failed: Failed to establish a new ")
     assert others == ["cell_images.zip: the same again; trying again in 0 s."] * 4
@@ -135,7 +112,7 @@ def test_progress_earns_new_tries(server: Server, dest: Path) -> None:
     stops = range(70_000, len(BODY), 40_000)
     assert len(stops) > download.TRIES
     server.script = [*(whole(stop=stop) for stop in stops), whole()]
-    obtain(SHA, server.url, dest)
+    download_file(SHA, server.url, dest)
     assert_only(dest)
 
 
@@ -151,7 +128,7 @@ def test_416_after_a_kept_part_is_understood(
 ) -> None:
     dest.parent.mkdir(parents=True)
     part_of(dest).write_bytes(kept)
-    obtain(SHA, server.url, dest)
+    download_file(SHA, server.url, dest)
     assert_only(dest)
     assert server.ranges == ranges
 
@@ -162,7 +139,7 @@ def test_a_server_that_stalls_is_left_and_resumed(
     monkeypatch.setattr(transfer, "CONNECT_AND_READ_SECONDS", (0.3, 0.3))
     server.script = [whole(stop=HALF, then=hang), whole()]
     start = time.monotonic()
-    obtain(SHA, server.url, dest)
+    download_file(SHA, server.url, dest)
     assert time.monotonic() - start < 10
     assert_only(dest)
     assert server.ranges[1] is not None
@@ -174,8 +151,8 @@ def test_a_dead_process_is_resumed_by_the_next(
 ) -> None:
     server.script = [whole(stop=HALF, then=hang), whole()]
     program = (
-        "import sys; from pathlib import Path; from malaria.data.download import obtain; "
-        "obtain(sys.argv[1], sys.argv[2], Path(sys.argv[3]))"
+        "import sys; from pathlib import Path; from malaria.data.download import download_file; "
+        "download_file(sys.argv[1], sys.argv[2], Path(sys.argv[3]))"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", program, SHA, server.url, str(dest)],
@@ -192,6 +169,6 @@ def test_a_dead_process_is_resumed_by_the_next(
     assert process.wait(10) == -kill
     assert not dest.exists()
     kept = part_of(dest).stat().st_size
-    obtain(SHA, server.url, dest)
+    download_file(SHA, server.url, dest)
     assert_only(dest)
     assert server.ranges == [None, f"bytes={kept}-"]

@@ -107,7 +107,7 @@ def test_a_wrong_header_is_refused_by_size_and_by_decoding(
 
 def test_damaged_bytes_are_caught_by_the_checksum_of_the_zip(tmp_path: Path) -> None:
     path = patched(write_zip(tmp_path / "a.zip"), 6, b"\0\0\0", after=b"IDAT")
-    said = rf"{CELL}' cannot be read \(Bad CRC.*; delete the zip and fetch it again"
+    said = rf"{CELL}' cannot be read \(Bad CRC.*; delete the zip and get it again"
     with open_archive(path) as archive, pytest.raises(MalariaError, match=said):
         read_entry(archive, list_cells(archive)[0])
 

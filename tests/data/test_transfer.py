@@ -11,7 +11,7 @@ import pytest
 
 from malaria.core.files import SIZES
 from malaria.data import download, transfer
-from malaria.data.download import obtain
+from malaria.data.download import download_file
 from tests.data.download_server import (
     BODY,
     HALF,
@@ -35,7 +35,7 @@ def test_a_file_that_changes_between_the_halves_is_downloaded_anew(
         whole(bytes(reversed(BODY)), HALF, None, **old),
         whole(BODY, None, None, **new),
     ]
-    obtain(SHA, server.url, dest)
+    download_file(SHA, server.url, dest)
     assert_only(dest)
     assert [asked is None for asked in server.ranges] == [True, False, True]
     said = "the server has another file now" if is_told else "its parts are of different files"
@@ -45,7 +45,7 @@ def test_a_file_that_changes_between_the_halves_is_downloaded_anew(
 def test_a_kept_part_of_another_file_is_downloaded_anew(server: Server, dest: Path) -> None:
     dest.parent.mkdir(parents=True)
     part_of(dest).write_bytes(bytes(1000))
-    obtain(SHA, server.url, dest)
+    download_file(SHA, server.url, dest)
     assert_only(dest)
     assert server.ranges == ["bytes=1000-", None]
 
@@ -68,14 +68,14 @@ def test_a_pause_that_the_server_asks_for_is_kept(
     asked = ["7", in_a_minute, "soon", "-3", "9" * 5000, formatdate(0)]
     server.script = [fixed(status, Retry_After=one) for one in asked[:4]]
     server.script += [whole()]
-    obtain(SHA, server.url, dest)
+    download_file(SHA, server.url, dest)
     assert_only(dest)
     assert pauses[0] == 7
     assert 55 < pauses[1] <= 60
     assert pauses[2:] == [0, 0]
     dest.unlink()
     server.script = [*(fixed(status, Retry_After=one) for one in asked[4:]), whole()]
-    obtain(SHA, server.url, dest)
+    download_file(SHA, server.url, dest)
     assert pauses[4:] == [0, 0]
 
 
@@ -92,7 +92,10 @@ def test_a_redirect_that_leads_nowhere_is_a_sentence(
 ) -> None:
     server.script = [fixed(302, Location=place), fixed(404)]
     message = fault_of(SHA, server.url, dest)
-    assert "correct fetch.url, or put the file into a folder and set MALARIA_MIRROR" in message
+    assert (
+        "correct fetch.url, or put a copy of the set into a folder and set MALARIA_MIRROR"
+        in message
+    )
 
 
 def test_a_compressed_answer_is_refused_before_it_grows(server: Server, dest: Path) -> None:
@@ -108,7 +111,7 @@ def test_a_file_of_another_size_than_the_pinned_one_is_not_downloaded(
 ) -> None:
     monkeypatch.setitem(SIZES, SHA, len(BODY) - 1)
     said = (
-        f"has {len(BODY)} bytes, but the file that fetch.sha256 pins has {len(BODY) - 1}; correct"
+        f"has {len(BODY)} bytes, but the file that fetch.download pins has {len(BODY) - 1}; correct"
     )
     assert said in fault_of(SHA, server.url, dest)
     assert not part_of(dest).exists()
@@ -171,8 +174,8 @@ def test_what_lies_in_the_place_of_the_part_is_not_written_to(
         dest.with_name(dest.name + suffix).symlink_to(other)
     server.script = [whole(b"wrong")]
     fault_of(SHA, server.url, dest)
-    (tmp_path / "mine.zip").write_bytes(BODY)
-    obtain(SHA, str(tmp_path / "mine.zip"), dest)
+    server.script = [whole()]
+    download_file(SHA, server.url, dest)
     assert other.read_text() == "other"
     assert dest.read_bytes() == BODY
 

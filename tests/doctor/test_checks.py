@@ -1,6 +1,7 @@
 """What `malaria doctor` finds on machines, remotes and folders that are broken in known ways."""
 
 import json
+import re
 import shutil
 import sys
 from collections import namedtuple
@@ -103,11 +104,16 @@ def test_a_pinned_file_that_is_nowhere_is_named(
         (tmp_path / folder).mkdir(exist_ok=True)
         shutil.copy(REPO / folder / "params.yaml", tmp_path / folder)
     params = tmp_path / "pilot/params.yaml"
-    params.write_text(params.read_text().replace("weights: vgg16", f"weights: arrays:{'0' * 64}"))
+    text = params.read_text().replace("weights: vgg16", f"weights: arrays:{'0' * 64}")
+    params.write_text(re.sub("url: http.*", "url: mine.zip", text))
+    shutil.copy(REPO / "pilot/patients.txt", tmp_path / "pilot")
     monkeypatch.delenv("MALARIA_MIRROR", raising=False)
-    weights, zip_file = checks.check_pinned(tmp_path)
+    zip_file, weights = checks.check_pinned(tmp_path)
     assert weights.found.startswith("pilot: train.weights: no file in $MALARIA_MIRROR has the arr")
-    assert zip_file.found.startswith("pilot needs its zip, not found here; MALARIA_MIRROR is not s")
+    said = "pilot needs a copy of the cells, and fetch.url 'mine.zip' is not there"
+    assert zip_file.found == said
+    (tmp_path / "pilot/mine.zip").write_bytes(b"")
+    assert [found.found for found in checks.check_pinned(tmp_path)] == [weights.found]
 
 
 def test_what_killed_processes_left_is_named(tmp_path: Path) -> None:

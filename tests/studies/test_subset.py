@@ -1,7 +1,7 @@
 """The smaller zip: same bytes from every source that holds the same cells."""
 
+import hashlib
 import random
-import re
 import zipfile
 from pathlib import Path
 
@@ -9,8 +9,9 @@ import pytest
 
 from malaria.core.files import sha256_of
 from malaria.data.archive import list_cells, open_archive
+from malaria.data.patients import read_patients
 from malaria.errors import MalariaError
-from malaria.studies.subset import read_patients, write_subset
+from malaria.studies.subset import write_subset
 from tests.conftest import REPO
 
 SICK = "cell_images/Parasitized/"
@@ -50,8 +51,15 @@ def dest(tmp_path: Path) -> Path:
 
 
 def test_the_subset_has_the_chosen_cells_in_the_official_layout(source: Path, dest: Path) -> None:
-    sha256 = write_subset(source, ["C10", "C2"], dest)
-    assert sha256 == sha256_of(dest) == SHA_OF_10_AND_2
+    made = write_subset(source, ["C10", "C2"], dest)
+    assert made.sha256 == sha256_of(dest) == SHA_OF_10_AND_2
+    lines = [
+        f"{name.rpartition('/')[2]}\t{hashlib.sha256(content.encode()).hexdigest()}\n"
+        for name, content in CELLS.items()
+        if "/C9P" not in name
+    ]
+    assert made.count == len(lines)
+    assert made.cells == hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
     with zipfile.ZipFile(dest) as archive:
         assert archive.namelist() == [
             SICK,
@@ -78,16 +86,16 @@ def test_order_dates_compression_and_thumbnails_of_the_source_do_not_matter(
     names = random.Random(3).sample(sorted(CELLS), len(CELLS))
     shuffled = {SICK + "Thumbs.db": "thumbnails of everyone"} | {n: CELLS[n] for n in names}
     other = write_zip(tmp_path / "other.zip", shuffled, zipfile.ZIP_DEFLATED)
-    assert write_subset(other, {"C2", "C10"}, dest) == SHA_OF_10_AND_2
-    assert write_subset(dest, ["C2", "C10"], tmp_path / "again.zip") == SHA_OF_10_AND_2
+    assert write_subset(other, {"C2", "C10"}, dest).sha256 == SHA_OF_10_AND_2
+    assert write_subset(dest, ["C2", "C10"], tmp_path / "again.zip").sha256 == SHA_OF_10_AND_2
 
 
 @pytest.mark.parametrize(
     ("patients", "reason"),
     [
         (["C10", "C77", "C8"], r"source\.zip has no cell of C8, C77; remove them from the list"),
-        (["C2"], f"The 1 chosen patients have no cell in {SICK}.*choose more patients"),
-        ([], f"The 0 chosen patients have no cell in {SICK}"),
+        (["C2"], "has no wanted cell in a folder Parasitized.*choose more patients"),
+        ([], "has no wanted cell in a folder Parasitized"),
     ],
 )
 def test_a_choice_that_makes_no_zip_is_refused_and_the_old_file_kept(
@@ -97,6 +105,22 @@ def test_a_choice_that_makes_no_zip_is_refused_and_the_old_file_kept(
         write_subset(source, patients, dest)
     assert dest.read_bytes() == b"old"
     assert sorted(path.name for path in dest.parent.iterdir()) == ["source.zip", "subset.zip"]
+
+
+def test_any_layout_of_the_source_will_do_and_all_patients_can_be_taken(
+    tmp_path: Path, dest: Path
+) -> None:
+    nested = {f"cell_images/{name}": content for name, content in CELLS.items()}
+    source = write_zip(tmp_path / "archive.zip", CELLS | nested)
+    assert write_subset(source, ["C2", "C10"], dest).sha256 == SHA_OF_10_AND_2
+    for name, content in CELLS.items():
+        path = tmp_path / "bare" / name.removeprefix("cell_images/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    assert write_subset(tmp_path / "bare", ["C2", "C10"], dest).sha256 == SHA_OF_10_AND_2
+    everyone = write_subset(tmp_path / "bare", None, dest)
+    assert everyone == write_subset(source, ["C2", "C10", "C9"], dest)
+    assert everyone.count == len(CELLS)
 
 
 def test_a_damaged_source_leaves_nothing(source: Path, tmp_path: Path) -> None:
@@ -119,46 +143,9 @@ def test_the_source_is_not_overwritten_and_missing_places_are_named(
         write_subset(source, ["C10"], tmp_path / "none/subset.zip")
 
 
-def test_a_list_of_patients_is_read_in_its_order(tmp_path: Path) -> None:
-    path = tmp_path / "patients.txt"
-    path.write_text("# who\n\nC10  # the third\r\nC2\n")
-    assert read_patients(path) == ["C10", "C2"]
-
-
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        (b"C1\nC2P3\n", "patients.txt, line 2: 'C2P3' is not a patient; write one per line, as C4"),
-        (b"C1 C2\n", "line 1: 'C1 C2' is not a patient"),
-        (b"c1\n", "line 1: 'c1' is not a patient"),
-        (b"C01\n", "line 1: 'C01' is not a patient"),
-        (b"C\xd9\xa1\n", "is not a patient"),
-        (b"C1\nC2\nC1\n", "line 3: C1 is repeated; keep one"),
-        (b"# nobody\n", "patients.txt names no patient; write one per line"),
-        (b"\xff\xfeC\x001\x00", "patients.txt is not text in UTF-8"),
-        (None, r"patients\.txt is missing; give a list of patients"),
-    ],
-)
-def test_a_malformed_list_is_refused_with_its_line(
-    content: bytes | None, reason: str, tmp_path: Path
-) -> None:
-    path = tmp_path / "patients.txt"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(MalariaError, match=reason):
-        read_patients(path)
-
-
-def test_the_list_of_the_pilot_is_sorted_by_number() -> None:
-    patients = read_patients(PATIENTS)
-    assert len(patients) == 80
-    assert patients == sorted(patients, key=lambda patient: int(patient[1:]))
-    assert re.match(r"# .*80 patients", PATIENTS.read_text())
-
-
 @pytest.mark.skipif(not REAL.exists(), reason="the real cells are not in ../shared/nih")
 def test_the_pilot_zip_is_rebuilt_from_itself(tmp_path: Path) -> None:
-    assert write_subset(REAL, read_patients(PATIENTS), tmp_path / "pilot.zip") == REAL_SHA
+    assert write_subset(REAL, read_patients(PATIENTS), tmp_path / "pilot.zip").sha256 == REAL_SHA
 
 
 @pytest.mark.slow
@@ -173,4 +160,4 @@ def test_the_pilot_zip_is_rebuilt_from_a_larger_one(tmp_path: Path) -> None:
             archive.writestr(name, pilot.read(name))
         for name, content in CELLS.items():
             archive.writestr(name.replace("/C", "/C9999"), content)
-    assert write_subset(larger, read_patients(PATIENTS), tmp_path / "pilot.zip") == REAL_SHA
+    assert write_subset(larger, read_patients(PATIENTS), tmp_path / "pilot.zip").sha256 == REAL_SHA
