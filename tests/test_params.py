@@ -21,8 +21,10 @@ HASH = "0123456789abcdef" * 4
 SMEARS = {"infected_patients": 5, "healthy_patients": 5, "cells": 100, "seed": 1}
 INF, NAN = float("inf"), float("nan")
 PINS = {"download": HASH, "patients": "patients.txt", "cells": HASH, "sha256": HASH}
-DRAWN: dict[str, object] = {"fetch.url": "synthetic", "fetch.synthetic": SMEARS} | {
-    f"fetch.{key}": "none" for key in PINS
+DRAWN: dict[str, object] = {
+    "fetch.url": "synthetic",
+    "fetch.synthetic": SMEARS,
+    **{f"fetch.{key}": "none" for key in PINS},
 }
 OPTIONAL = [
     f"{model.section}.{name}"

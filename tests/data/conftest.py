@@ -1,6 +1,5 @@
 """What the tests of downloads share: a local server, and a place for the file."""
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import pytest
 
 from malaria.core.files import MIRROR
 from malaria.data import download
-from tests.data.download_server import Server
+from tests.data.download_server import Server, serving
 
 
 @pytest.fixture
@@ -22,12 +21,5 @@ def dest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    server = Server()
-    # The default interval makes each shutdown last half a second.
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    yield server
-    server.release.set()
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving() as server:
+        yield server

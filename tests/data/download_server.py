@@ -3,7 +3,8 @@
 import hashlib
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -53,6 +54,20 @@ class Server(ThreadingHTTPServer):
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Stay silent: clients that hang up are part of the tests."""
+
+
+@contextmanager
+def serving() -> Iterator[Server]:
+    """Give a server that runs in a thread."""
+    server = Server()
+    # The default interval makes each shutdown last half a second.
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield server
+    server.release.set()
+    server.shutdown()
+    thread.join()
+    server.server_close()
 
 
 def whole(

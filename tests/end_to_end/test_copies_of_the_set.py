@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.checkout import change_params
 from malaria.paths import ZIP
-from tests.data.download_server import Server, whole
+from tests.data.download_server import serving, whole
 from tests.data.small_set import (
     CELLS,
     kaggle,
@@ -24,12 +24,12 @@ from .conftest import Checkout, NewCheckout
 FEW = of_patients("C3", "C1")
 
 
-def pinned(new_checkout: NewCheckout, folder: Path, url: str, **others: str) -> Checkout:
+def pinned(new_checkout: NewCheckout, folder: Path, url: str, download: str) -> Checkout:
     """Return a clone whose root pins the small set, and whose pilot two patients of it."""
     checkout = new_checkout("copies")
     sections = {
-        ".": params(folder, url, **others),
-        "pilot": params(folder, url, FEW, patients="patients.txt", **others),
+        ".": params(folder, url, download=download),
+        "pilot": params(folder, url, FEW, patients="patients.txt", download=download),
     }
     for name, section in sections.items():
         values = {key: value or "none" for key, value in section.model_dump().items()}
@@ -48,7 +48,7 @@ def test_kaggles_zip_or_the_official_one_a_clone_has_the_same_lock(
     write_folder(tmp_path / "unpacked", CELLS)
     locks = {}
     for name in ("official", "kaggle", "unpacked"):
-        clone = pinned(new_checkout, tmp_path, "http://127.0.0.1:9/", download="0" * 64)
+        clone = pinned(new_checkout, tmp_path, "http://127.0.0.1:9/", "0" * 64)
         clone.dvc("repro", "fetch", cwd=clone.root, MALARIA_MIRROR=str(tmp_path / name))
         assert (clone.root / ZIP).read_bytes() == the_zip(tmp_path)
         locks[name] = (clone.root / "dvc.lock").read_bytes()
@@ -57,22 +57,27 @@ def test_kaggles_zip_or_the_official_one_a_clone_has_the_same_lock(
 
 @pytest.mark.slow
 def test_the_pilot_and_experiments_download_nothing_again(
-    new_checkout: NewCheckout, tmp_path: Path, server: Server
+    new_checkout: NewCheckout, tmp_path: Path
 ) -> None:
     body = write_any_zip(tmp_path / "a.zip", official()).read_bytes()
-    server.script = [whole(body)]
-    clone = pinned(new_checkout, tmp_path, server.url, download=hashlib.sha256(body).hexdigest())
-    env = {"NO_PROXY": "127.0.0.1", "MALARIA_MIRROR": ""}
-    clone.dvc("repro", "fetch", cwd=clone.root, **env)
-    assert len(server.ranges) == 1
-    # No lock is committed, so the checkout of the experiment has none, and runs the stage.
-    for what in ("the zip of the checkout", "DVC's cache"):
-        ran = clone.dvc("exp", "run", "--temp", "fetch", cwd=clone.root, **env)
-        assert "fetch: copied from" in ran.stdout, what
-        (clone.root / ZIP).unlink(missing_ok=True)
-    clone.dvc("repro", "fetch", cwd=clone.root / "pilot", **env)
-    assert (clone.root / "pilot" / ZIP).read_bytes() == the_zip(tmp_path, FEW)
-    (clone.root / "pilot/dvc.lock").unlink()
-    ran = clone.dvc("exp", "run", "--temp", "fetch", cwd=clone.root / "pilot", **env)
-    assert f"fetch: copied from {clone.root}/pilot/{ZIP}" in ran.stdout
-    assert len(server.ranges) == 1
+    sha256 = hashlib.sha256(body).hexdigest()
+    with serving() as server:
+        server.script = [whole(body)]
+        clone = pinned(new_checkout, tmp_path, server.url, sha256)
+        pilot = clone.root / "pilot"
+
+        def run(*command: str, cwd: Path) -> str:
+            env = {"NO_PROXY": "127.0.0.1", "MALARIA_MIRROR": ""}
+            return clone.dvc(*command, "fetch", cwd=cwd, check=True, **env).stdout
+
+        run("repro", cwd=clone.root)
+        assert len(server.ranges) == 1
+        # No lock is committed, so the checkout of the experiment has none, and runs the stage.
+        for what in (clone.root / ZIP, clone.root / ".dvc/cache"):
+            assert f"fetch: copied from {what}" in run("exp", "run", "--temp", cwd=clone.root)
+            (clone.root / ZIP).unlink(missing_ok=True)
+        run("repro", cwd=pilot)
+        assert (pilot / ZIP).read_bytes() == the_zip(tmp_path, FEW)
+        (pilot / "dvc.lock").unlink()
+        assert f"fetch: copied from {pilot / ZIP}" in run("exp", "run", "--temp", cwd=pilot)
+        assert len(server.ranges) == 1
