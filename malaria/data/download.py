@@ -65,6 +65,8 @@ def _download(url: str, sha256: str, dest: Path) -> None:
     """Download with pauses and resumption; move to `dest` only what has the pinned hash."""
     part = Part(dest.with_name(dest.name + ".part"))
     refuse_link(part.path)
+    rejected = dest.with_name(dest.name + ".rejected")
+    rejected.unlink(missing_ok=True)  # or the disk would hold two
     part.is_pieced = part.size > 0
     _receive(url, sha256, part)
     found = sha256_of(part.path)
@@ -76,7 +78,6 @@ def _download(url: str, sha256: str, dest: Path) -> None:
     if found == sha256:
         move(part.path, dest)
         return
-    rejected = dest.with_name(dest.name + ".rejected")
     os.replace(part.path, rejected)
     raise MalariaError(
         f"{url} gave {rejected.stat().st_size} bytes with SHA-256 {found}, but fetch.download pins "
