@@ -25,7 +25,7 @@ def subset(
 ) -> None:
     """Make the zip of some patients' cells, and print the lines that pin it in params.yaml.
 
-    By default the pilot's, to hand on. The same cells give the same bytes, whatever holds them in SOURCE.
+    By default the pilot's, to hand on. The same cells give the same bytes, whatever holds them.
     """
     from malaria.data.patients import read_patients
     from malaria.studies.subset import write_subset

@@ -1,7 +1,7 @@
 """Leaves the pinned zip of cells, from whatever copy of the set is at hand."""
 
-from collections.abc import Collection, Iterable
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from shutil import copyfile
 
@@ -22,6 +22,10 @@ from malaria.paths import ZIP
 
 SHOWN = 3  # copies in a message
 DOWNLOAD = "download.zip"  # beside the zip, until that is made of it
+
+
+class Unfit(MalariaError):
+    """A copy of the set that is not what params pin; another may be."""
 
 
 def obtain(params: FetchParams, dest: Path) -> None:
@@ -103,7 +107,7 @@ def _copy(source: Path, sha256: str, dest: Path) -> None:
 
 def _make_from_kept(goal: Wanted, dest: Path) -> bool:
     for path in kept_zips(main_folder()):
-        with suppress(MalariaError):  # another pipeline's, so no fault
+        with suppress(Unfit):  # another pipeline's, so no fault
             _make(path, goal, dest)
             return True
     return False
@@ -116,7 +120,7 @@ def _make_from_mirror(goal: Wanted, dest: Path) -> str | None:
         try:
             if _make(path, goal, dest, folders, is_asked=False):
                 return None
-        except MalariaError as error:
+        except Unfit as error:
             tqdm.write(f"fetch: passed over in {MIRROR}: {error}")
             unfit.append(str(path))
     return " and ".join(unfit[:SHOWN])
@@ -141,14 +145,32 @@ def _make_from_download(params: FetchParams, goal: Wanted, dest: Path) -> None:
 def _make(
     path: Path, goal: Wanted, dest: Path, only: Collection[str] = (), is_asked: bool = True
 ) -> bool:
-    """Make the zip from a copy of the set; return False if it has no cell and nobody named it."""
-    with open_copy(path, only) as copy:
-        if not copy.cells and not is_asked:
-            return False
-        places = chosen_places(copy, goal)
+    """Make the zip from a copy of the set; return False if it has no cell and nobody named it.
+
+    Raises Unfit for what is wrong with the copy, MalariaError for the rest.
+    """
+    with ExitStack() as stack:
+        with _faults_of_copy():
+            copy = stack.enter_context(open_copy(path, only))
+            if not copy.cells and not is_asked:
+                return False
+            places = chosen_places(copy, goal)
         sizes = {place: _size(copy, place) for place in places}
-        _write(str(path), sizes, checked_cells(copy, goal, places), goal, dest)
+        _write(str(path), sizes, _read(copy, goal, places), goal, dest)
     return True
+
+
+def _read(copy: Copy, goal: Wanted, places: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+    with _faults_of_copy():
+        yield from checked_cells(copy, goal, places)
+
+
+@contextmanager
+def _faults_of_copy() -> Iterator[None]:
+    try:
+        yield
+    except MalariaError as error:
+        raise Unfit(str(error)) from None
 
 
 def _size(copy: Copy, place: str) -> int:

@@ -236,11 +236,18 @@ def test_a_download_without_the_pinned_cells_is_kept_for_corrected_params(
 
 
 @pytest.mark.parametrize("container", WRITERS)
+@pytest.mark.parametrize("way", ["path", "mirror", "repository"])
 def test_too_little_disk_is_said_before_anything_is_written(
-    container: str, tmp_path: Path, dest: Path, monkeypatch: pytest.MonkeyPatch
+    way: str, container: str, tmp_path: Path, dest: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     size = len(the_zip(tmp_path))
-    wanted = params(tmp_path, str(WRITERS[container](tmp_path / "a", kaggle())))
+    source = WRITERS[container](tmp_path / "mirror/a", kaggle())
+    wanted = params(tmp_path, str(source))
+    if way != "path":
+        wanted = params(tmp_path, "http://127.0.0.1:9/", download="0" * 64)  # is not asked
+        monkeypatch.setenv(MIRROR, str(source.parent))
+    if way == "repository":
+        monkeypatch.setattr(obtaining, "kept_zips", lambda main: [source])
     monkeypatch.setattr(obtaining, "write_cells", lambda *given: pytest.fail("it writes"))
     free = type("Usage", (), {"free": size - 1})
     monkeypatch.setattr("shutil.disk_usage", lambda folder: free)
