@@ -119,7 +119,7 @@ def test_damaged_deflated_bytes_are_named(
     info = entry(SICK + FIFTH, compress_type=zipfile.ZIP_DEFLATED)
     path = write_zip(tmp_path / "a.zip", (info, png(200, 200)))
     patched(path, len(info.filename), bytes([255]) * 20, after=info.filename.encode())
-    said = rf"{FIFTH}' cannot be read .*fetch it again"
+    said = rf"{FIFTH}' cannot be read .*get it again"
     with open_archive(path) as archive, pytest.raises(MalariaError, match=said):
         read(archive, list_cells(archive)[-1])
 
