@@ -4,6 +4,9 @@
 `deleted` or `not in cache` if the data was not fetched, which means nothing; whether the stages
 agree on such an output is seen in the lock itself. Then metrics.json is recomputed from the
 predictions. Whether those are the model's, only `malaria verify` can show.
+
+A pipeline may have run only up to a stage, in the order of dvc.yaml. Then nothing may be there of
+the stages after it.
 """
 
 import json
@@ -34,7 +37,10 @@ Changes = Sequence[str | Mapping[str, Any]]  # what `dvc status --json` prints f
 
 @dataclass(frozen=True)
 class LockState:
-    """The state of a pipeline's lock; a stale one has its faults, causes first."""
+    """The state of a pipeline's lock; a stale one has its faults, causes first.
+
+    An ok one may end at the stage `last`: then `never_ran` are the stages after it, in their order.
+    """
 
     folder: str
     state: Literal["ok", "never run", "stale"]
@@ -43,12 +49,18 @@ class LockState:
     remedy: str = ""
     uncommitted: tuple[str, ...] = ()  # results that are not in the last commit as they are
     in_git: bool = True  # whether Git has the lock
+    last: str = ""  # '' if it has all stages
+    never_ran: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """Return folder and state, and what is not committed."""
+        """Return folder and state, which stages never ran, and what is not committed."""
         more = ", ..." if len(self.uncommitted) > LISTED else ""
         shown = f", not committed: {', '.join(self.uncommitted[:LISTED])}{more}"
-        return f"{self.folder}: {self.state}{shown if self.uncommitted else ''}"
+        state: str = self.state
+        if self.state == "ok" and self.never_ran:
+            later = " and later" if len(self.never_ran) > 1 else ""
+            state = f"ok up to {self.last}; {self.never_ran[0]}{later}: never run"
+        return f"{self.folder}: {state}{shown if self.uncommitted else ''}"
 
 
 def check_lock(root: Path, folder: str) -> LockState:
@@ -67,26 +79,36 @@ def _compare(root: Path, folder: str) -> LockState:
     """Return the state of a lock, whether it is committed or not."""
     base = root / folder
     has_lock = (base / LOCK).is_file()
-    if not has_lock and not (base / METRICS).is_file():
+    if not has_lock and not (base / REPORTS).exists():
         return LockState(folder, "never run")
     status = _read_status(base, folder)  # first, as DVC says what is wrong with dvc.yaml
     params = read_yaml(base / PARAMS)
     stages = read_stages(base, params)
-    lock = place(folder, LOCK)
-    entries = read_entries((base / LOCK).read_bytes(), folder, lock) if has_lock else {}
-    changes = _Pipeline(root, lock, params, stages, entries).changes(status)
+    lock = (base / LOCK).read_bytes() if has_lock else None
+    entries = read_entries(lock, folder, place(folder, LOCK)) if lock is not None else {}
+    begun = _begun(base, stages, entries)
+    strays = tuple(_made_by_none(base, folder, stages))
+    if not begun and not strays:
+        return LockState(folder, "never run")
+    never_ran = tuple(stages)[len(begun) :]
+    last = begun[-1] if begun and never_ran else ""
+    begun_stages = {name: stages[name] for name in begun}
+    changes = _Pipeline(root, folder, params, begun_stages, entries).changes(status)
     evaluated = entries[EVALUATE].params if EVALUATE in entries else {}
     reasons = [
-        *_made_by_none(base, folder, stages),
+        *strays,
         *(_filled(sentence, names) for sentence, names in changes.items()),
         *metrics_faults(base, place(folder, METRICS), flatten(evaluated).get("evaluate.threshold")),
     ]
     if not reasons:
-        return LockState(folder, "ok")
-    # What DVC does not see as changed runs again only by force.
-    remedy = dvc(folder, "repro" if changes else "repro --force")
+        return LockState(folder, "ok", last=last, never_ran=never_ran)
     changed = set(chain(*changes.values())) or {EVALUATE}
-    return LockState(folder, "stale", tuple(reasons), tuple(_after(changed, stages)), remedy)
+    rerun = tuple(_after(changed, begun_stages))
+    # What DVC does not see as changed runs again only by force. Stages are named where a plain
+    # `repro` would start those that never ran.
+    options = [*([] if changes else ["--force"]), *(rerun if never_ran else ())]
+    remedy = dvc(folder, " ".join(["repro", *options]))
+    return LockState(folder, "stale", tuple(reasons), rerun, remedy, last=last, never_ran=never_ran)
 
 
 def _made_by_none(base: Path, folder: str, stages: Mapping[str, Stage]) -> Iterator[str]:
@@ -103,10 +125,15 @@ class _Pipeline:
     """What a folder's params.yaml, dvc.yaml and dvc.lock say."""
 
     root: Path
-    lock: str
+    folder: str
     params: Mapping[str, Any]
     stages: Mapping[str, Stage]
     entries: Mapping[str, Entry]
+
+    @property
+    def lock(self) -> str:
+        """Where the lock lies in the repository."""
+        return place(self.folder, LOCK)
 
     def changes(self, status: Mapping[str, Changes]) -> dict[str, list[str]]:
         """Return a sentence for each change without a run, with the stages that {} stands for.
@@ -122,7 +149,9 @@ class _Pipeline:
     def _of_stage(self, stage: Stage, changes: Changes) -> Iterator[str]:
         entry = self.entries.get(stage.name)
         if entry is None:
-            yield f"{self.lock} records no run of {{}}"
+            left = _left_for_git(self.root / self.folder, stage)
+            there = f", but {place(self.folder, left[0])} is there" if left else ""
+            yield f"{self.lock} records no run of {{}}{there}"
         else:
             yield from self._in_lock(stage, entry)
             yield from self._in_params(stage, entry)
@@ -198,6 +227,22 @@ def _read_status(base: Path, folder: str) -> Mapping[str, Changes]:
         said = " ".join(result.stderr.removeprefix("ERROR:").split())
         raise MalariaError(f"`{dvc(folder, 'status')}` failed: {said}")
     return dict(json.loads(result.stdout))
+
+
+def _begun(
+    base: Path, stages: Mapping[str, Stage], entries: Mapping[str, Entry]
+) -> tuple[str, ...]:
+    """Return the stages up to the last one that has an entry, or has left something for Git."""
+    names = tuple(stages)
+    begun = [name in entries or bool(_left_for_git(base, stages[name])) for name in names]
+    if not any(begun):
+        return names if entries else ()  # entries of other stages alone are no run of these
+    return names[: len(names) - begun[::-1].index(True)]
+
+
+def _left_for_git(base: Path, stage: Stage) -> list[str]:
+    """Return the outputs of a stage that are there and that Git, not DVC, keeps."""
+    return [out for out in stage.outs if out not in stage.cached and (base / out).exists()]
 
 
 def _after(changed: Collection[str], stages: Mapping[str, Stage]) -> Iterator[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 from malaria.cli import main as cli
@@ -102,10 +103,96 @@ def test_a_clone_without_data_is_ok(finished: Path, folder: str) -> None:
 def test_without_a_lock_a_pipeline_has_not_run_unless_it_left_results(clone: Path) -> None:
     (clone / "pilot/dvc.lock").unlink()
     state = check_lock(clone, "pilot")
-    assert state.reasons == ("pilot/dvc.lock records no run of train, evaluate and report",)
+    assert state.reasons == (
+        "pilot/dvc.lock records no run of train",
+        "pilot/dvc.lock records no run of evaluate, but pilot/reports/predictions.csv is there",
+        "pilot/dvc.lock records no run of report, but pilot/reports/report.html is there",
+    )
     assert (state.rerun, state.remedy) == (STAGES, "uv run dvc --cd pilot repro")
-    (clone / "pilot" / METRICS).unlink()
+    shutil.rmtree(clone / "pilot/reports")
     assert check_lock(clone, "pilot").state == "never run"
+
+
+def keep_in_lock(folder: Path, *stages: str) -> None:
+    """Leave only these stages in a lock."""
+    lock = YAML(typ="safe").load(folder / "dvc.lock")
+    lock["stages"] = {name: lock["stages"][name] for name in stages}
+    YAML().dump(lock, folder / "dvc.lock")
+
+
+def test_a_pipeline_may_have_run_only_up_to_a_stage(clone: Path) -> None:
+    pilot = clone / "pilot"
+    keep_in_lock(pilot, "train", "evaluate")
+    (pilot / "reports/report.html").unlink()
+    state = check_lock(clone, "pilot")
+    assert (state.state, state.last, state.never_ran) == ("ok", "evaluate", ("report",))
+    assert str(state).startswith("pilot: ok up to evaluate; report: never run, not committed: ")
+    keep_in_lock(pilot, "train")
+    shutil.rmtree(pilot / "reports")
+    git(clone, "add", "-A")
+    git(clone, "commit", "-q", "-m", "only trained")
+    state = check_lock(clone, "pilot")
+    assert (state.state, state.never_ran, state.reasons) == ("ok", ("evaluate", "report"), ())
+    assert str(state) == "pilot: ok up to train; evaluate and later: never run"
+
+
+def test_what_a_half_lock_has_must_be_current_and_runs_again_alone(clone: Path) -> None:
+    pilot = clone / "pilot"
+    keep_in_lock(pilot, "train", "evaluate")
+    (pilot / "reports/report.html").unlink()
+    edit(clone / "malaria/core/a.py", "#", "##")
+    state = check_lock(clone, "pilot")
+    assert state.state == "stale"
+    assert state.reasons == (
+        "malaria/core was modified after train and evaluate ran (malaria/core/a.py)",
+    )
+    assert (state.rerun, state.remedy) == (
+        ("train", "evaluate"),
+        "uv run dvc --cd pilot repro train evaluate",
+    )
+    edit(clone / "malaria/core/a.py", "##", "#")
+    edit(pilot / METRICS, "0.75", "0.95")
+    reasons = check_lock(clone, "pilot").reasons
+    assert reasons[0] == "pilot/reports/metrics.json was modified after evaluate left it"
+    lock = pilot / "dvc.lock"
+    lock.write_text(lock.read_text().replace(locked_hashes(pilot)[METRICS], md5(pilot / METRICS)))
+    state = check_lock(clone, "pilot")
+    assert state.remedy == "uv run dvc --cd pilot repro --force evaluate"
+    (pilot / METRICS).unlink()
+    assert "pilot/reports/metrics.json was deleted after evaluate left it" in (
+        check_lock(clone, "pilot").reasons
+    )
+
+
+def test_a_later_stage_without_an_earlier_one_cannot_be(clone: Path) -> None:
+    pilot = clone / "pilot"
+    keep_in_lock(pilot, "evaluate")
+    (pilot / "reports/report.html").unlink()
+    state = check_lock(clone, "pilot")
+    assert (state.state, state.reasons) == (
+        "stale",
+        ("pilot/dvc.lock records no run of train",),
+    )
+    keep_in_lock(pilot)
+    assert check_lock(clone, "pilot").reasons == (
+        "pilot/dvc.lock records no run of train",
+        "pilot/dvc.lock records no run of evaluate, but pilot/reports/predictions.csv is there",
+    )
+    shutil.rmtree(pilot / "reports")
+    assert check_lock(clone, "pilot").state == "never run"
+    (pilot / "dvc.yaml").write_text(PIPELINE.replace("  train:", "  fit:"))
+    lock = (clone / "dvc.lock").read_text()
+    (pilot / "dvc.lock").write_text(lock.split("  evaluate:")[0])
+    assert check_lock(clone, "pilot").state == "stale"  # of a stage that is not there
+
+
+def test_results_without_a_run_are_no_results(clone: Path) -> None:
+    pilot = clone / "pilot"
+    keep_in_lock(pilot, "train")
+    (pilot / "reports/report.html").unlink()
+    assert check_lock(clone, "pilot").reasons == (
+        "pilot/dvc.lock records no run of evaluate, but pilot/reports/predictions.csv is there",
+    )
 
 
 def test_each_change_is_named_once_with_its_stages(clone: Path) -> None:
@@ -199,7 +286,7 @@ def test_stages_of_different_runs_are_seen_in_the_lock(clone: Path) -> None:
     lock.write_text(lock.read_text().split("  report:")[0])
     assert check_lock(clone, "pilot").reasons == (
         "pilot/models/model.keras is of another run than the one that evaluate read",
-        "pilot/dvc.lock records no run of report",
+        "pilot/dvc.lock records no run of report, but pilot/reports/report.html is there",
     )
 
 
@@ -235,11 +322,11 @@ def test_the_command_answers_people_and_programs(
         "pilot: stale\n  stages/report.py was modified after report ran\n"
         "  to run again: report; `uv run dvc --cd pilot repro`\n"
     )
-    for file in ("dvc.lock", METRICS):
-        (clone / "pilot" / file).unlink()
+    (clone / "pilot/dvc.lock").unlink()
+    shutil.rmtree(clone / "pilot/reports")
     answer = CliRunner().invoke(cli.app, ["lock-check", "--json", "pilot"])
     assert answer.exit_code == 0
-    assert json.loads(answer.stdout)[0]["uncommitted"] == ["pilot/dvc.lock", f"pilot/{METRICS}"]
+    assert json.loads(answer.stdout)[0]["uncommitted"][0] == "pilot/dvc.lock"
     assert json.loads(answer.stdout)[0]["state"] == "never run"
 
 
