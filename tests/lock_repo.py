@@ -4,14 +4,16 @@ import hashlib
 import json
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ruamel.yaml import YAML
 
+from malaria.pipeline.stages import md5_at
 from tests.git_repo import git
 
 # By stage: params, deps made by others, outputs that DVC keeps, outputs that are in Git.
-STAGES: dict[str, tuple[list[str], list[str], list[str], list[str]]] = {
+Stages = dict[str, tuple[list[str], list[str], list[str], list[str]]]
+STAGES: Stages = {
     "split": (["split.seed"], [], ["data/cells.csv"], []),
     "side": (["side.knob"], ["data/cells.csv"], [], ["reports/side.txt"]),
     "train": (
@@ -38,6 +40,8 @@ PARAMS: dict[str, dict[str, Any]] = {
 class LockRepo:
     """A Git repository with the pipeline of `folder`; DVC finds a cache in it."""
 
+    stages: ClassVar[Stages] = STAGES
+
     def __init__(self, root: Path, folder: str = "demo") -> None:
         self.root = root
         self.folder = root / folder
@@ -50,7 +54,7 @@ class LockRepo:
         if folder != ".":
             (self.folder / "stages").symlink_to("../stages")  # as demo/malaria is one
         (self.folder / ".gitignore").write_text("/data/\n/models/\n/reports/report.html\n")
-        for stage in STAGES:
+        for stage in self.stages:
             self.write_code(stage, f"# {stage}\n")
         stages = {
             name: {
@@ -59,7 +63,7 @@ class LockRepo:
                 "deps": [*deps, f"stages/{name}.py"],
                 "outs": [*cached, *({out: {"cache": False}} for out in tracked)],
             }
-            for name, (params, deps, cached, tracked) in STAGES.items()
+            for name, (params, deps, cached, tracked) in self.stages.items()
         }
         write_yaml(self.folder / "dvc.yaml", {"stages": stages})
         self.set_params()
@@ -80,12 +84,12 @@ class LockRepo:
         params = YAML(typ="safe").load(self.folder / "params.yaml")
         lock_file = self.folder / "dvc.lock"
         lock = YAML(typ="safe").load(lock_file) if lock_file.exists() else {"stages": {}}
-        for name in only or STAGES:
-            keys, deps, cached, tracked = STAGES[name]
+        for name in only or self.stages:
+            keys, deps, cached, tracked = self.stages[name]
             for out in [*cached, *tracked]:
                 path = self.folder / out
                 path.parent.mkdir(parents=True, exist_ok=True)
-                write_output(path, params)
+                self.write_output(path, params)
                 if out in cached:
                     kept = self.cached(out)
                     kept.parent.mkdir(parents=True, exist_ok=True)
@@ -118,9 +122,13 @@ class LockRepo:
         md5 = md5_of(self.folder / out)
         return self.root / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
 
+    def write_output(self, path: Path, params: dict[str, Any]) -> None:
+        """Write an output, which follows from the params."""
+        write_output(path, params)
+
     def _locked(self, path: str) -> dict[str, Any]:
-        file = self.folder / path
-        return {"path": path, "hash": "md5", "md5": md5_of(file), "size": file.stat().st_size}
+        size = (self.folder / path).stat().st_size
+        return {"path": path, "hash": "md5", "md5": md5_at(self.folder, path), "size": size}
 
 
 def md5_of(path: Path) -> str:

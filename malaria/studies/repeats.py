@@ -26,9 +26,8 @@ from malaria.paths import LOCK, METRICS, PARAMS, PREDICTIONS, SERIES, dvc
 from malaria.pipeline.identity import locked_parts, parts_now
 from malaria.pipeline.stages import hashes_in, place, read_stages, up_to
 from malaria.prediction.table import PREDICTION_COLUMNS, read_predictions
-from malaria.studies.experiments import file_at, list_experiments
+from malaria.studies.experiments import LAST, file_at, list_experiments
 
-LAST = "evaluate"  # the stage that a series runs up to; heat maps and report are left out
 SPLIT = "test"  # the split by which the runs of a series are compared
 COUNTS = ("n_cells", "n_patients")
 

@@ -201,6 +201,25 @@ def test_a_lock_that_holds_two_experiments_gives_each_its_own(repo: LockRepo) ->
     assert "malaria.run.evaluate" not in new.data.tags
 
 
+def test_a_pipeline_that_ran_only_up_to_a_stage_has_the_rows_of_what_ran(repo: LockRepo) -> None:
+    repo.run("split", "side")
+    repo.commit("up to side")
+    synced = sync_all(repo)
+    assert (synced.runs.made, synced.rows.made, synced.skipped, synced.notes) == (2, 1, [], [])
+    (row,) = runs_of(repo, "experiment")
+    assert (row.info.status, row.data.metrics) == ("SCHEDULED", {})
+    assert row.data.params["train.epochs"] == "2"  # of the whole experiment, as it will run
+    before = dump(repo)
+    sync_all(repo)
+    assert dump(repo) == before
+    repo.run()
+    repo.commit("the rest")
+    synced = sync_all(repo)
+    assert (synced.runs.made, synced.rows.made, synced.rows.completed) == (2, 0, 1)
+    (row,) = runs_of(repo, "experiment")
+    assert (row.info.status, row.data.metrics) == ("FINISHED", {"test.accuracy": 1 / 3})
+
+
 def test_what_an_experiment_left_that_no_lock_records_whole_has_no_run(repo: LockRepo) -> None:
     repo.run()
     repo.set_params(**NEXT)
