@@ -27,6 +27,9 @@ def lock_check(
 ) -> None:
     """Check that committed results belong to the committed code and params; needs no data.
 
+    So do kept experiments to their own locks, and, if no folder is named, the tables of README.md
+    and docs/results.md to the results.
+
     Results that are not committed are checked too, and named. If Git has none of a folder's, as of
     the demo's, they fail the command only if the folder is named. With --head this checkout's code
     checks a revision, and nothing of that is run.
@@ -35,18 +38,28 @@ def lock_check(
     from malaria.gate.lock_check import check_lock
     from malaria.gate.tree import checkout_of
     from malaria.paths import PIPELINES
+    from malaria.studies.committed import check_experiments, check_tables
 
     chosen = [root.chosen(folder) for folder in folders or PIPELINES]
     with nullcontext(root.ROOT) if head is None else checkout_of(root.ROOT, head) as tree:
         states = [check_lock(tree, folder) for folder in chosen]
+        committed = [
+            *check_experiments(tree, chosen),
+            *(() if folders else check_tables(tree)),
+        ]
     if as_json:
-        typer.echo(json.dumps(states, default=asdict, indent=2))
+        typer.echo(json.dumps([*states, *committed], default=asdict, indent=2))
     else:
         for state in states:
             typer.echo("\n  ".join([str(state), *state.reasons]))
             if state.remedy:
                 typer.echo(f"  to run again: {', '.join(state.rerun)}; `{state.remedy}`")
-    if any(state.state == "stale" and (folders or state.in_git) for state in states):
+        for one in committed:
+            typer.echo("\n  ".join([str(one), *one.reasons]))
+            if one.remedy:
+                typer.echo(f"  remedy: {one.remedy}")
+    is_stale = any(state.state == "stale" and (folders or state.in_git) for state in states)
+    if is_stale or any(one.state == "stale" for one in committed):
         raise typer.Exit(1)
 
 

@@ -156,7 +156,8 @@ def _changed_params(kept: Path, shown: str, entries: Mapping[str, Entry]) -> Ite
     """
     values = flatten(read_yaml(kept / paths.PARAMS))
     maker = {out.path: name for name, entry in entries.items() for out in entry.outs}
-    waiting, ran = {LAST} & entries.keys(), {}
+    waiting = {LAST} & entries.keys()
+    ran: dict[str, object] = {}
     while waiting:
         entry = entries[waiting.pop()]
         ran |= flatten(entry.params)
