@@ -12,12 +12,11 @@ from threading import Lock
 from typing import Annotated
 from zipfile import ZipFile
 
-import cv2
-import numpy as np
 import typer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's library
 
+from benchmarks.article_data import THREADS, load_images
 from benchmarks.report import publish, spread, table, verdict
 from malaria.core.files import find_in_mirror
 from malaria.core.params import load
@@ -30,7 +29,6 @@ from malaria.data.synthetic import draw
 ROOT = Path(__file__).resolve().parents[1]
 PILOT = ROOT / "pilot"
 CORES = os.cpu_count() or 1
-ARTICLE_THREADS = min(32, CORES + 4)  # ThreadPoolExecutor's default, which the article takes
 CLAIM = 0.8
 
 
@@ -67,8 +65,8 @@ def compare(
     sides: dict[tuple[str, int], Callable[[], object]] = {
         (ours, CORES): lambda: write_images(archive, cells, size, workspace / "images.npy"),
         (bare, CORES): lambda: decode_all(archive, cells, CORES),
-        (article, CORES): lambda: article_way(files, size, CORES),
-        (article, ARTICLE_THREADS): lambda: article_way(files, size, ARTICLE_THREADS),
+        (article, CORES): lambda: load_images(files, size, CORES),
+        (article, THREADS): lambda: load_images(files, size, THREADS),
     }
     rates: dict[tuple[str, int], list[float]] = {side: [] for side in sides}
     for number in range(rounds + 1):
@@ -105,17 +103,6 @@ def decode_all(archive: ZipFile, cells: Sequence[Cell], threads: int) -> None:
 
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(share, range(threads)))
-
-
-def article_way(files: Sequence[Path], size: int, threads: int) -> np.ndarray:
-    """Return the images as the article loads them: BGR, cubic, all in memory."""
-
-    def load_one(path: Path) -> np.ndarray:
-        image = cv2.imread(str(path))
-        return cv2.resize(image, dsize=(size, size), interpolation=cv2.INTER_CUBIC)
-
-    with ThreadPoolExecutor(threads) as pool:
-        return np.array(list(pool.map(load_one, files)))
 
 
 def unzip(archive: ZipFile, cells: Sequence[Cell], workspace: Path) -> list[Path]:

@@ -1,11 +1,8 @@
 """Memory and time of a training by the size of its data, against arrays in memory."""
 
-import os
 import shutil
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from statistics import median
 from typing import Annotated
@@ -17,15 +14,14 @@ from ruamel.yaml import YAML
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's library
 
+from benchmarks.process import MB, measured
 from benchmarks.report import publish, spread, table, verdict
 from malaria.core.table import write_cells, write_order
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = ("basic_cnn", "vgg19_frozen")
 FRACTIONS = {"train": 0.6, "val": 0.15, "test": 0.25}  # the study's
-POLL_S = 0.02
 DEFAULT_COUNTS = (1000, 5000, 10000, 27558)  # the official set has as many as the last
-MB = 1e6
 CLAIM = 0.2
 LINEAR = 1.25
 SIDES = ("train stage", "article")
@@ -56,11 +52,10 @@ def compare(name: str, counts: list[int], size: int, rounds: int, folder: Path) 
     seconds: dict[tuple[str, int], list[float]] = {key: [] for key in peaks}
     for _ in range(rounds):
         for side, n in peaks:
-            start = time.perf_counter()
-            peak = peak_rss_anon(command(side, name), workspaces[n])
-            seconds[side, n].append(time.perf_counter() - start)
-            peaks[side, n].append(peak / MB)
-            print(f"{name}, {side}, {n:,} images: {peak / MB:,.0f} MB", file=sys.stderr)
+            cost = measured(command(side, name), workspaces[n])
+            seconds[side, n].append(cost.wall_s)
+            peaks[side, n].append(cost.peak_mb)
+            print(f"{name}, {side}, {n:,} images: {cost.peak_mb:,.0f} MB", file=sys.stderr)
     size_mb = {n: (path / "data/images.npy").stat().st_size / MB for n, path in workspaces.items()}
     least, most = counts[0], counts[-1]
     growth = {
@@ -71,8 +66,8 @@ def compare(name: str, counts: list[int], size: int, rounds: int, folder: Path) 
     header = ["images", "images.npy, MB", *(f"{s}, {unit}" for s in SIDES for unit in ("MB", "s"))]
     rows: list[list[str]] = []
     for n in counts:
-        measured = [values[side, n] for side in SIDES for values in (peaks, seconds)]
-        rows.append([f"{n:,}", f"{size_mb[n]:,.1f}", *(spread(values) for values in measured)])
+        both = [values[side, n] for side in SIDES for values in (peaks, seconds)]
+        rows.append([f"{n:,}", f"{size_mb[n]:,.1f}", *(spread(values) for values in both)])
     stage, article = (growth[side] for side in SIDES)
     slope = marginal_seconds(seconds, *counts[-2:]) / marginal_seconds(seconds, least, counts[-2])
     return [
@@ -128,40 +123,6 @@ def prepare(folder: Path, model: str, n: int, size: int) -> Path:
     for row in range(n):
         array[row] = rng.integers(0, 256, (size, size, 3), dtype=np.uint8)
     return folder
-
-
-def peak_rss_anon(command: list[str], folder: Path) -> float:
-    """Return the largest anonymous memory of a process in bytes, looked at every 20 ms.
-
-    Anonymous alone: pages of a mapped file count as resident too, and cost nothing.
-    """
-    env = os.environ | {
-        "CUDA_VISIBLE_DEVICES": "",
-        "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "TMPDIR": str(folder),  # MLflow leaves lock files there
-    }
-    env.pop("DVC_ROOT", None)
-    peak = 0
-    with (folder / "log.txt").open("wb") as log:
-        process = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log)
-        while process.poll() is None:
-            peak = max(peak, rss_anon(process.pid))
-            time.sleep(POLL_S)
-    if process.returncode != 0:
-        log_text = (folder / "log.txt").read_text(errors="replace")
-        sys.exit(f"train_memory: {' '.join(command)} failed\n{log_text}")
-    return float(peak)
-
-
-def rss_anon(pid: int) -> int:
-    """Return the anonymous memory of a process in bytes, 0 when it has ended."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
-    values = [line.split()[1] for line in lines if line.startswith("RssAnon:")]
-    return int(values[0]) * 1024 if values else 0
 
 
 if __name__ == "__main__":

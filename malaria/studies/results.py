@@ -62,7 +62,7 @@ def table_faults(root: Path) -> dict[str, list[str]]:
                 )
         except MalariaError as error:
             found[file].append(str(error).removesuffix("."))
-    return found
+    return {file: list(dict.fromkeys(faults)) for file, faults in found.items()}
 
 
 def between(text: str, name: str, file: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from malaria import paths
-from malaria.core.params import flatten
+from malaria.core.params import NONE, flatten
 from malaria.core.yaml_files import read_yaml
 from malaria.report.page import number
 from malaria.report.recipe_changes import changed_from_recipe, shortened
@@ -19,6 +19,7 @@ from malaria.studies.published import published
 JAX, GPU = "jax", "gpu"
 SERIES = re.compile(r"(.+)-(fold|seed)\d+")  # names that `malaria repeat` gives
 INTERVALS = "intervals.csv"
+CORRECTIONS = "split.corrections"
 
 
 @dataclass(frozen=True)
@@ -102,14 +103,23 @@ def by_val_auc(runs: Sequence[Run]) -> list[Run]:
 
 
 def honest_twin(leaky: Run, runs: Sequence[Run]) -> Run | None:
-    """Return the run of the same model, size and hardware whose split keeps patients apart."""
+    """Return the run of the same model, size and hardware whose split keeps patients apart.
+
+    Of several, the one whose training differs in the fewest values.
+    """
 
     def kind(run: Run) -> tuple[object, ...]:
         return run.model, run.trained["size"], run.with_jax
 
-    return next(
-        (run for run in runs if kind(run) == kind(leaky) and not (run.is_leaky or run.series)), None
-    )
+    def unlike(run: Run) -> int:
+        ours, theirs = (
+            flatten({key: one.trained[key] for key in ("weights", "recipe")})
+            for one in (leaky, run)
+        )
+        return sum(ours.get(key) != theirs.get(key) for key in ours | theirs)
+
+    same = [run for run in runs if kind(run) == kind(leaky) and not (run.is_leaky or run.series)]
+    return min(same, key=unlike, default=None)
 
 
 def trained_on(run: Run, balance: pd.DataFrame) -> str:
@@ -118,7 +128,8 @@ def trained_on(run: Run, balance: pd.DataFrame) -> str:
     `balance` is the table of cells by split that `explore` leaves of the same data: what is not in
     val and test is in train. '-' where a list of corrections may have taken cells from it.
     """
-    if run.params.get("split.corrections", "none") != "none":
+    corrected = (value for key, value in run.params.items() if key.startswith(CORRECTIONS))
+    if any(value != NONE for value in corrected):
         return "-"
     parts = run.metrics["val"], run.metrics["test"]
     cells = int(balance["cells"].sum()) - sum(part["n_cells"] for part in parts)

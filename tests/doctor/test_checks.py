@@ -18,7 +18,7 @@ from malaria.doctor.finding import Finding, ask
 from malaria.pipeline.facts import CHECKPOINTS
 from malaria.tracking.server import HERE, find_port
 from tests.conftest import REPO
-from tests.gate.test_lock_check import dvc
+from tests.gate.locked import dvc
 from tests.git_repo import git
 
 Usage = namedtuple("Usage", "total used free")

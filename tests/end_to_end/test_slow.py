@@ -117,6 +117,13 @@ def test_queued_experiments_use_their_own_library_and_one_store_and_are_collecte
     for folder in written:
         metrics = json.loads((checkout.root / folder / "metrics.json").read_text())
         assert 0 <= metrics["test"]["accuracy"] <= 1
+    checked = malaria(checkout, "lock-check", "demo").stdout
+    assert "demo/experiments: ok\n" in checked
+    predictions = checkout.root / written[0] / "predictions.csv"
+    predictions.write_text(predictions.read_text().replace(",0,", ",1,", 1))
+    told = malaria(checkout, "lock-check", "demo", check=False)
+    assert told.returncode == 1
+    assert f"{written[0]}/predictions.csv is not what {written[0]}/dvc.lock records" in told.stdout
 
 
 def wait_for_queue(checkout: Checkout, expected: int, limit_s: float = 400) -> None:

@@ -2,13 +2,10 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 from malaria.cli import main as cli
@@ -16,82 +13,9 @@ from malaria.errors import MalariaError
 from malaria.gate import lock_check
 from malaria.gate.lock_check import LockState, check_lock
 from malaria.pipeline.stages import locked_hashes, md5
-from tests.conftest import REPO
-from tests.gate.test_metrics_check import edit, write_reports
+from tests.gate.locked import METRICS, MODEL, STAGES, write
+from tests.gate.test_metrics_check import edit
 from tests.git_repo import git
-
-PIPELINE = """\
-stages:
-  train:
-    cmd: python stages train
-    params: [train]
-    deps: [stages/train.py, malaria/core, "malaria/systems/${train.model}.py"]
-    outs: [models/model.keras]
-  evaluate:
-    cmd: python stages evaluate
-    params: [evaluate]
-    deps: [models/model.keras, stages/evaluate.py, malaria/core]
-    outs:
-      - reports/predictions.csv: {cache: false}
-      - reports/external.csv: {cache: false}
-      - reports/tables: {cache: false}
-    metrics:
-      - reports/metrics.json: {cache: false}
-  report:
-    cmd: python stages report
-    params: [evaluate.threshold]
-    deps: [reports/metrics.json, reports/tables, stages/report.py]
-    outs:
-      - reports/report.html: {cache: false}
-"""
-PARAMS = "train: {model: s, epochs: 6}\nevaluate: {threshold: youden}\n"
-STAGES = ("train", "evaluate", "report")
-CODE = [f"stages/{stage}.py" for stage in STAGES]
-CODE += [f"malaria/{file}" for file in ("core/a.py", "core/b.j2", "systems/s.py", "systems/l.py")]
-MODEL, METRICS = "models/model.keras", "reports/metrics.json"
-
-
-def write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-
-
-def dvc(folder: Path, *arguments: str) -> None:
-    subprocess.run(
-        [sys.executable, "-m", "dvc", *arguments], cwd=folder, check=True, capture_output=True
-    )
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository whose pipelines have run, cloned: without the data and DVC's cache."""
-    root = tmp_path_factory.mktemp("lock") / "repo"
-    git(root.parent, "init", "-q", "repo")
-    for name in CODE:
-        write(root / name, "# code\n")
-    dvc(root, "init", "-q")
-    for folder in (root, root / "pilot"):
-        if folder != root:
-            folder.mkdir()
-            dvc(folder, "init", "-q", "--subdir")
-            for name in ("malaria", "stages"):
-                (folder / name).symlink_to(Path("..", name))
-        shutil.copy(REPO / ".dvcignore", folder)
-        (folder / "dvc.yaml").write_text(PIPELINE)
-        (folder / "params.yaml").write_text(PARAMS)
-        write_reports(folder)
-        for file in (MODEL, "reports/tables/groups.csv", "reports/report.html"):
-            write(folder / file, "content")
-        dvc(folder, "commit", "--force")  # as if the stages had run
-    git(root, "add", "-A")
-    git(root, "commit", "-q", "-m", "results")
-    git(root, "clone", "-q", ".", "../clone")
-    return root.parent / "clone"
-
-
-@pytest.fixture
-def clone(finished: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(finished, tmp_path / "clone", symlinks=True))
 
 
 @pytest.mark.parametrize("folder", [".", "pilot"])
@@ -111,88 +35,6 @@ def test_without_a_lock_a_pipeline_has_not_run_unless_it_left_results(clone: Pat
     assert (state.rerun, state.remedy) == (STAGES, "uv run dvc --cd pilot repro")
     shutil.rmtree(clone / "pilot/reports")
     assert check_lock(clone, "pilot").state == "never run"
-
-
-def keep_in_lock(folder: Path, *stages: str) -> None:
-    """Leave only these stages in a lock."""
-    lock = YAML(typ="safe").load(folder / "dvc.lock")
-    lock["stages"] = {name: lock["stages"][name] for name in stages}
-    YAML().dump(lock, folder / "dvc.lock")
-
-
-def test_a_pipeline_may_have_run_only_up_to_a_stage(clone: Path) -> None:
-    pilot = clone / "pilot"
-    keep_in_lock(pilot, "train", "evaluate")
-    (pilot / "reports/report.html").unlink()
-    state = check_lock(clone, "pilot")
-    assert (state.state, state.last, state.never_ran) == ("ok", "evaluate", ("report",))
-    assert str(state).startswith("pilot: ok up to evaluate; report: never run, not committed: ")
-    keep_in_lock(pilot, "train")
-    shutil.rmtree(pilot / "reports")
-    git(clone, "add", "-A")
-    git(clone, "commit", "-q", "-m", "only trained")
-    state = check_lock(clone, "pilot")
-    assert (state.state, state.never_ran, state.reasons) == ("ok", ("evaluate", "report"), ())
-    assert str(state) == "pilot: ok up to train; evaluate and later: never run"
-
-
-def test_what_a_half_lock_has_must_be_current_and_runs_again_alone(clone: Path) -> None:
-    pilot = clone / "pilot"
-    keep_in_lock(pilot, "train", "evaluate")
-    (pilot / "reports/report.html").unlink()
-    edit(clone / "malaria/core/a.py", "#", "##")
-    state = check_lock(clone, "pilot")
-    assert state.state == "stale"
-    assert state.reasons == (
-        "malaria/core was modified after train and evaluate ran (malaria/core/a.py)",
-    )
-    assert (state.rerun, state.remedy) == (
-        ("train", "evaluate"),
-        "uv run dvc --cd pilot repro train evaluate",
-    )
-    edit(clone / "malaria/core/a.py", "##", "#")
-    edit(pilot / METRICS, "0.75", "0.95")
-    reasons = check_lock(clone, "pilot").reasons
-    assert reasons[0] == "pilot/reports/metrics.json was modified after evaluate left it"
-    lock = pilot / "dvc.lock"
-    lock.write_text(lock.read_text().replace(locked_hashes(pilot)[METRICS], md5(pilot / METRICS)))
-    state = check_lock(clone, "pilot")
-    assert state.remedy == "uv run dvc --cd pilot repro --force evaluate"
-    (pilot / METRICS).unlink()
-    assert "pilot/reports/metrics.json was deleted after evaluate left it" in (
-        check_lock(clone, "pilot").reasons
-    )
-
-
-def test_a_later_stage_without_an_earlier_one_cannot_be(clone: Path) -> None:
-    pilot = clone / "pilot"
-    keep_in_lock(pilot, "evaluate")
-    (pilot / "reports/report.html").unlink()
-    state = check_lock(clone, "pilot")
-    assert (state.state, state.reasons) == (
-        "stale",
-        ("pilot/dvc.lock records no run of train",),
-    )
-    keep_in_lock(pilot)
-    assert check_lock(clone, "pilot").reasons == (
-        "pilot/dvc.lock records no run of train",
-        "pilot/dvc.lock records no run of evaluate, but pilot/reports/predictions.csv is there",
-    )
-    shutil.rmtree(pilot / "reports")
-    assert check_lock(clone, "pilot").state == "never run"
-    (pilot / "dvc.yaml").write_text(PIPELINE.replace("  train:", "  fit:"))
-    lock = (clone / "dvc.lock").read_text()
-    (pilot / "dvc.lock").write_text(lock.split("  evaluate:")[0])
-    assert check_lock(clone, "pilot").state == "stale"  # of a stage that is not there
-
-
-def test_results_without_a_run_are_no_results(clone: Path) -> None:
-    pilot = clone / "pilot"
-    keep_in_lock(pilot, "train")
-    (pilot / "reports/report.html").unlink()
-    assert check_lock(clone, "pilot").reasons == (
-        "pilot/dvc.lock records no run of evaluate, but pilot/reports/predictions.csv is there",
-    )
 
 
 def test_each_change_is_named_once_with_its_stages(clone: Path) -> None:
@@ -335,6 +177,7 @@ def test_results_that_are_not_committed_are_named(
 ) -> None:
     monkeypatch.setattr("malaria.cli.root.ROOT", clone)
     monkeypatch.setattr("malaria.paths.PIPELINES", (".", "pilot"))
+    monkeypatch.setattr("malaria.studies.results.TABLES", {})
     git(clone, "rm", "-q", "-r", "--cached", "pilot/dvc.lock", "pilot/reports")
     git(clone, "commit", "-q", "-m", "no results of the pilot")
     answer = CliRunner().invoke(cli.app, ["lock-check"])

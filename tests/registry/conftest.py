@@ -19,8 +19,8 @@ from malaria.registry.register import Registered, register
 from malaria.registry.versions import TRAINING, open_registry
 from malaria.tracking import store
 from malaria.tracking.write import OUT
+from tests.gate.locked import dvc
 from tests.gate.test_judge import RULES, cells
-from tests.gate.test_lock_check import dvc
 from tests.git_repo import git
 
 PIPELINE = f"""\

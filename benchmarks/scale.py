@@ -1,0 +1,178 @@
+"""What each stage takes on the whole set: time, CPU time and memory, beside the article's way."""
+
+import hashlib
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from ruamel.yaml import YAML
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's library
+
+from benchmarks.preprocess import find_zip
+from benchmarks.process import Cost, environment, measured
+from benchmarks.report import publish, spread, table
+from malaria import paths
+from malaria.core.files import MIRROR
+from malaria.core.yaml_files import parse_yaml
+from malaria.data.archive import describe, list_cells, open_archive
+from malaria.pipeline.facts import read_facts
+from malaria.pipeline.lock import SCHEMA, with_outs
+
+ROOT = Path(__file__).resolve().parents[1]
+ARTICLE = Path(__file__).with_name("article_data.py")
+BEFORE_TRAINING = ("fetch", "split", "preprocess", "explore", "controls")
+WITH_MODEL = ("predict", "evaluate", "explain", "report")
+OF_ARTICLE = ("fetch", "split", "preprocess", "explore")
+TRAINED = (paths.MODEL, paths.HISTORY, paths.TRAINED)  # what the stages after training read of it
+OURS, THEIRS = "stage", "article"
+PACKAGES = ["numpy", "opencv-python-headless", "tensorflow", "keras", "mlflow"]
+Costs = dict[tuple[str, str], list[Cost]]  # by stage and side
+
+
+def main(
+    zip_path: Annotated[
+        Path | None,
+        typer.Option("--zip", help="default: the study's, or the pilot's"),
+    ] = None,
+    size: Annotated[int, typer.Option(help="pixels a side")] = 125,
+    until: Annotated[str, typer.Option(help="the last stage before training")] = "controls",
+    run: Annotated[
+        Path | None,
+        typer.Option(help="a pipeline's folder with a model: predict to report are measured too"),
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="how often all of it runs")] = 1,
+    write: Annotated[bool, typer.Option("--write", help="put the result into README.md")] = False,
+) -> None:
+    """Measure every stage but train, each in a process of its own, in a temporary folder."""
+    if until not in BEFORE_TRAINING:
+        sys.exit(f"scale: --until is {until!r}; name one of {', '.join(BEFORE_TRAINING)}")
+    if run is not None and until != BEFORE_TRAINING[-1]:
+        sys.exit(f"scale: the stages after training need {BEFORE_TRAINING[-1]}; leave --until out")
+    source = zip_path or _fetched() or find_zip()
+    if source is None:
+        sys.exit("scale: no zip of real cells is here; name one with --zip")
+    stages = [*BEFORE_TRAINING[: BEFORE_TRAINING.index(until) + 1], *(WITH_MODEL if run else ())]
+    costs: Costs = {}
+    for number in range(rounds):
+        with tempfile.TemporaryDirectory(prefix="malaria-") as folder:
+            _run_all(Path(folder), source.resolve(), size, stages, run, costs)
+            print(f"round {number + 1} of {rounds} is done", file=sys.stderr)
+    with open_archive(source) as archive:
+        cells = f"{len(list_cells(archive)):,} cells ({describe(archive)})"
+    said = f"{cells}, {size} x {size} px, {rounds} rounds."
+    publish("scale", f"{said}\n\n{_table(costs, stages)}", PACKAGES, write)
+
+
+def _run_all(
+    folder: Path, source: Path, size: int, stages: list[str], run: Path | None, costs: Costs
+) -> None:
+    """Run each stage, and beside it the article's step; add to `costs`."""
+    workspace, loose = folder / "workspace", folder / "loose"
+    _prepare(workspace, source, size, run)
+    loose.mkdir()
+    env = environment(workspace) | {MIRROR: str(source.parent)}
+    store = "from malaria.tracking.store import open_store; from pathlib import Path; "
+    store += "open_store(Path.cwd(), 'scale')"  # seconds, once in a repository's life
+    measured([sys.executable, "-c", store], workspace, env)
+    for stage in stages:
+        _note(costs, stage, OURS, measured([sys.executable, "stages", stage], workspace, env))
+        _lock(workspace, stage)
+        if stage in OF_ARTICLE:
+            step = [sys.executable, str(ARTICLE), stage, str(source), str(loose), str(size)]
+            _note(costs, stage, THEIRS, measured(step, folder))
+
+
+def _note(costs: Costs, stage: str, side: str, cost: Cost) -> None:
+    costs.setdefault((stage, side), []).append(cost)
+    print(f"{stage}, {side}: {cost}", file=sys.stderr, flush=True)
+
+
+def _prepare(workspace: Path, source: Path, size: int, run: Path | None) -> None:
+    """Leave a pipeline's folder in which nothing has run but the training, if there is one."""
+    workspace.mkdir()
+    for code in ("malaria", "stages"):
+        shutil.copytree(ROOT / code, workspace / code, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / paths.PIPELINE, workspace)
+    yaml = YAML()
+    params = yaml.load((run or ROOT) / paths.PARAMS)
+    params["fetch"].update(url=str(source), sha256=_sha256(source), synthetic="none")
+    params["mlflow"]["experiment"] = "scale"
+    if run is None:
+        params["preprocess"]["size"] = size
+    elif params["preprocess"]["size"] != size:
+        sys.exit(f"scale: {run} has images of {params['preprocess']['size']} px; give it as --size")
+    yaml.dump(params, workspace / paths.PARAMS)
+    for path in TRAINED if run else ():
+        (workspace / path).parent.mkdir(exist_ok=True)
+        shutil.copy(run / path, workspace / path)  # type: ignore[operator]
+
+
+def _lock(workspace: Path, stage: str) -> None:
+    """Add a stage's entry to dvc.lock, so that later ones take its hashes from there, as in DVC."""
+    params = parse_yaml((workspace / paths.PARAMS).read_bytes())
+    facts = read_facts(workspace, stage, params)
+    file, yaml = workspace / paths.LOCK, YAML()
+    lock: dict[str, Any] = yaml.load(file) if file.exists() else {"schema": SCHEMA, "stages": {}}
+    lock["stages"][stage] = dict(with_outs(facts.entry, facts.stage, workspace).locked)
+    yaml.dump(lock, file)
+
+
+def _table(costs: Costs, stages: list[str]) -> str:
+    """Return a row per stage: what both sides took, and the article's wall time by the stage's."""
+    rows = []
+    for stage in stages:
+        ours, theirs = (costs.get((stage, side), []) for side in (OURS, THEIRS))
+        rows.append([f"`{stage}`", *_spreads(ours), *_spreads(theirs), _ratio(ours, theirs)])
+    ours, theirs = (
+        [
+            _sum([costs[stage, side][number] for stage in stages if (stage, side) in costs])
+            for number in range(len(costs[stages[0], side]))
+        ]
+        for side in (OURS, THEIRS)
+    )
+    rows.append(["all", *_spreads(ours), *_spreads(theirs), ""])
+    heads = [f"{side}: {unit}" for side in (OURS, THEIRS) for unit in ("s", "CPU s", "peak MB")]
+    return table(["stage", *heads, "article's s / stage's s"], rows)
+
+
+def _spreads(costs: list[Cost]) -> list[str]:
+    if not costs:
+        return ["-", "-", "-"]
+    return [
+        spread([cost.wall_s for cost in costs], 1),
+        spread([cost.cpu_s for cost in costs], 1),
+        spread([cost.peak_mb for cost in costs]),
+    ]
+
+
+def _ratio(ours: list[Cost], theirs: list[Cost]) -> str:
+    if not theirs:
+        return "-"
+    first, second = (sorted(cost.wall_s for cost in side) for side in (ours, theirs))
+    return f"{second[len(second) // 2] / first[len(first) // 2]:.2f}"
+
+
+def _sum(costs: list[Cost]) -> Cost:
+    """Return the times of stages that run one after the other, and the largest of their peaks."""
+    return Cost(
+        sum(cost.wall_s for cost in costs),
+        sum(cost.cpu_s for cost in costs),
+        max(cost.peak_mb for cost in costs),
+    )
+
+
+def _fetched() -> Path | None:
+    return ROOT / paths.ZIP if (ROOT / paths.ZIP).exists() else None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+if __name__ == "__main__":
+    typer.run(main)
