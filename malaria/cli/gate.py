@@ -10,6 +10,13 @@ from typing import Annotated
 import typer
 
 from malaria.cli import root
+from malaria.cli.gate_files import (
+    Files,
+    Params,
+    Thresholds,
+    check_options,
+    judge_files,
+)
 
 HISTORY = "metrics_history.csv"
 Head = Annotated[
@@ -64,6 +71,7 @@ def lock_check(
 
 
 def gate(
+    context: typer.Context,
     base: Annotated[str, typer.Option(help="branch that the head started from")] = "origin/main",
     head: Head = None,
     comment: Annotated[Path | None, typer.Option(help="file for the comment, in Markdown")] = None,
@@ -72,6 +80,9 @@ def gate(
         str | None, typer.Option(help="web address of the head's files, for the pictures")
     ] = None,
     evaluate_base: root.EvaluateBase = False,
+    files: Files = None,
+    thresholds: Thresholds = None,
+    params: Params = None,
 ) -> None:
     """Compare committed results with the base's.
 
@@ -81,7 +92,13 @@ def gate(
     Exits with 0 if they may be merged, 1 if they are worse, gone or not comparable, 2 for broken
     input, 3 if a person must decide. The comment links to the run in MLflow if
     $MLFLOW_TRACKING_URI is a server that has it.
+
+    With --files it judges two tables of scores by the same rules, without Git: docs/gate_files.md.
     """
+    check_options(context)
+    if files is not None:
+        judge_files(files, thresholds, params, comment, as_json)
+        return
     root.tell(f"committed results are compared with those of {base}")
     from malaria.core.files import write_file
     from malaria.gate.folder import gate_all
