@@ -36,6 +36,7 @@ CARD = "reports/model_card.md"
 
 # What commands keep in the folder besides the pipeline's own files.
 AUDIT = "audit"
+COMPARE = "compare"
 EXPERIMENTS = "experiments"
 SERIES = "series"
 

@@ -51,7 +51,7 @@ ORDER = [
     ["gate"],
     ["params"],
     ["tracking", "studies"],
-    ["registry", "doctor"],
+    ["compare", "registry", "doctor"],
     ["cli"],
     ["__main__"],
 ]

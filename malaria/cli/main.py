@@ -11,6 +11,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from malaria.cli.compare import compare
 from malaria.cli.data import audit, pin, subset
 from malaria.cli.gate import gate, history, lock_check
 from malaria.cli.models import doctor, predict, promote, register
@@ -23,7 +24,7 @@ PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "MLflow": (sync, runs, ui),
     "Models": (predict, register, promote),
     "Results": (lock_check, gate, verify, history, results),
-    "Experiments": (repeat, summary, collect, lr_range),
+    "Experiments": (compare, repeat, summary, collect, lr_range),
     "Cells": (subset, pin, audit),
     "This machine": (doctor,),
 }

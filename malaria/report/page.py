@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
@@ -15,7 +16,7 @@ from malaria.evaluation.names import name_of
 
 PACKAGE = Path(__file__).resolve().parents[1]
 # The report's, and those of the packages above it.
-TEMPLATES = [PACKAGE / folder for folder in ("report/templates", "gate", "studies")]
+TEMPLATES = [PACKAGE / folder for folder in ("report/templates", "gate", "studies", "compare")]
 QUALITY = 85  # of 100, for a WebP with loss
 
 
@@ -71,6 +72,11 @@ def picture(path: Path) -> Markup:
     content = min((_webp(image, lossless=True), _webp(image, quality=QUALITY)), key=len)
     attributes = Markup('src="{}" width="{}" height="{}"')
     return attributes.format(_address("webp", content), *image.size)
+
+
+def webp_address(pixels: np.ndarray) -> str:
+    """Return uint8 pixels (H, W, 3) as a data URL, with little loss."""
+    return _address("webp", _webp(Image.fromarray(pixels), quality=QUALITY))
 
 
 def png_address(content: bytes) -> str:

@@ -1,0 +1,1 @@
+"""One page that shows how two or more trained models differ."""
