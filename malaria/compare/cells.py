@@ -23,26 +23,28 @@ def flipped_cells(
     has_maps: bool,
 ) -> dict[str, Any]:
     """Return the cells whose call changed: those with pictures by kind, and all as rows."""
-    changed = changed_calls(models)
-    kinds = [(f"Not called the same by all ({len(changed)})", changed)]
+    changed = changed_calls(models).reset_index(drop=True)
+    parts = {"Not called the same by all": changed}
     if len(models) == 2:
-        kinds = [
-            (f"{title} ({len(part)})", part)
-            for title, part in (
-                ("Right in A, wrong in B", changed[changed["first"] == 0]),
-                ("Wrong in A, right in B", changed[changed["first"] == 1]),
-            )
-        ]
-    pictured = pd.concat([part.head(PICTURED) for _, part in kinds], ignore_index=True)
+        parts = {
+            "Right in A, wrong in B": changed[changed["order"] == 0],
+            "Wrong in A, right in B": changed[changed["order"] == 1],
+        }
+    pictured = pd.concat([part.head(PICTURED) for part in parts.values()])
     pictures, notes = _pictures(sides, letters, models, local, pictured, has_maps)
-    tiles = iter(
-        {**row, "pictures": pictures[number]}
-        for number, row in enumerate(pictured.to_dict("records"))
-    )
+    shown = dict(zip(pictured.index, pictures, strict=True))
     return {
         "kinds": [
-            (title, [next(tiles) for _ in range(min(PICTURED, len(part)))]) for title, part in kinds
+            (
+                f"{title} ({len(part)})",
+                [
+                    {**row, "pictures": shown[number]}
+                    for number, row in part.head(PICTURED).to_dict("index").items()
+                ],
+            )
+            for title, part in parts.items()
         ],
+        "pictured": PICTURED,
         "rows": changed.to_dict("records"),
         "columns": list(range(len(models))),
         "notes": notes,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 WIDTH, HEIGHT = 350, 290  # of a phone's page, less its margins
-LEFT, RIGHT, TOP, BOTTOM = 44, 10, 8, 40
+LEFT, RIGHT, TOP, BOTTOM = 52, 10, 8, 40
 ROW, LABEL, VALUE = 22, 112, 52  # of a chart of rows: height, width of names, of what is right
 COLOURS = 8  # that compare.html.j2 has, as --series-0 and so on
 # Lines and marks differ in shape, too, for print and for colour-blind readers.
@@ -60,9 +60,9 @@ def line_chart(
         parts.append(_text(LEFT - 5, at_y(value) + 4, f"{value:g}", "end"))
     parts.append(_text((LEFT + right) / 2, HEIGHT - 6, names[0], "middle"))
     parts.append(
-        Markup(
-            '<text class="axis" text-anchor="middle" transform="rotate(-90)" x="{}" y="11">{}</text>'
-        ).format(_n(-(TOP + bottom) / 2), names[1])
+        Markup('<g transform="rotate(-90)">{}</g>').format(
+            _text(-(TOP + bottom) / 2, 12, names[1], "middle")
+        )
     )
     parts.append(Markup('<g clip-path="url(#{})">').format(_id(alt)))
     if has_diagonal:
@@ -81,8 +81,8 @@ def row_chart(spans: Sequence[Span], x: tuple[float, float], name: str, alt: str
     left, right = LABEL + 4, WIDTH - VALUE
     bottom = TOP + ROW * len(spans)
     at = _scale(x, left, right)
-    parts = [_line(at(v), TOP, at(v), bottom, "zero" if v == 0 else "grid") for v in ticks(*x, 4)]
-    parts += [_text(at(v), bottom + 15, f"{v:g}", "middle") for v in ticks(*x, 4)]
+    parts = [_line(at(v), TOP, at(v), bottom, "zero" if v == 0 else "grid") for v in ticks(*x)]
+    parts += [_text(at(v), bottom + 15, f"{v:g}", "middle") for v in ticks(*x)]
     parts.append(_text((left + right) / 2, bottom + 32, name, "middle"))
     for number, span in enumerate(spans):
         y = TOP + ROW * (number + 0.5)

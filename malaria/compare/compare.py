@@ -69,7 +69,7 @@ def log(root: Path, folder: str, compared: Compared) -> str | None:
         folder,
         compared.page,
         run_id=last.source.run_id,
-        identity=last.identity,
+        commit=last.source.commit,
         experiment=last.source.experiment,
     )
 

@@ -70,21 +70,19 @@ def changed_params(sides: Sequence[Side]) -> dict[str, list[str]]:
     return {key: [shortened(side.params.get(key, "-")) for side in sides] for key in differ}
 
 
-def changed_code(root: Path, sides: Sequence[Side]) -> dict[str, list[str]]:
+def changed_code(root: Path, sides: Sequence[Side]) -> tuple[list[str], list[str]]:
     """Return the code by path that stages of two sides ran with another content.
 
-    The values are the files that differ there between the commits of two sides, as far as Git has
-    both.
+    And the files that differ there, of two sides whose commits Git has.
     """
     known = [side.code for side in sides if side.code]
     paths = sorted({path for code in known for path in code})
     differ = [path for path in paths if len({code.get(path) for code in known}) > 1]
     commits = [side.source.commit for side in sides]
     if len(commits) != 2 or not all(commits):
-        return {path: [] for path in differ}
+        return differ, []
     listed = run_git(root, "diff", "--name-only", "-z", *commits, "--", *differ) if differ else b""
-    files = [file for file in listed.decode(errors="replace").split("\0") if file]
-    return {path: [f for f in files if f.startswith(f"{path}/")] for path in differ}
+    return differ, [file for file in listed.decode(errors="replace").split("\0") if file]
 
 
 def _tested(

@@ -105,31 +105,32 @@ def by_patient(models: Sequence[Evaluated]) -> pd.DataFrame:
     The models' columns are 0, 1, ...; they have the same cells.
     """
     cells = models[0].cells
-    right = {number: calls(model) == cells["label"] for number, model in enumerate(models)}
-    table = pd.DataFrame({"patient": cells["patient"], "label": cells["label"], **right})
+    table = cells[["patient", "label"]].copy()
+    for number, model in enumerate(models):
+        table[number] = calls(model) == cells["label"]
     grouped = table.groupby("patient", sort=True)
     counts = grouped.agg(cells=("label", "size"), parasitized=("label", "sum"))
-    return counts.join(grouped[list(right)].sum()).reset_index()
+    return counts.join(grouped[list(range(len(models)))].sum()).reset_index()
 
 
 def changed_calls(models: Sequence[Evaluated]) -> pd.DataFrame:
     """Return the cells that not all models call the same, right-to-wrong first.
 
-    Columns: cell_id, patient, label, by model its probability (0, 1, ...), and `right`, how many
-    models are right. Of two models, the cells that only the first has right come first; then the
-    largest changes of the probability. Of more, those that the fewest have right.
+    Columns: cell_id, patient, label, by model its probability (0, 1, ...), `right` (how many
+    models are right), `order` (of two models: whether only the second is right; of more: as
+    `right`) and `change` (of the probability), by which they are sorted.
     """
     cells = models[0].cells[KEY].copy()
+    columns = list(range(len(models)))
     for number, model in enumerate(models):
         cells[number] = model.cells["probability"].to_numpy()
     right = np.stack([calls(model) == cells["label"] for model in models])
     cells["right"] = right.sum(axis=0)
-    spread = cells[list(range(len(models)))].max(axis=1) - cells[list(range(len(models)))].min(
-        axis=1
-    )
-    order = cells.assign(first=~right[0] if len(models) == 2 else cells["right"], by=-spread)
-    changed = order[(cells["right"] > 0) & (cells["right"] < len(models))]
-    return changed.sort_values(["first", "by", "cell_id"]).drop(columns="by").reset_index(drop=True)
+    cells["order"] = ~right[0] if len(models) == 2 else cells["right"]
+    cells["change"] = cells[columns].max(axis=1) - cells[columns].min(axis=1)
+    changed = cells[(cells["right"] > 0) & (cells["right"] < len(models))]
+    ascending = [True, False, True]
+    return changed.sort_values(["order", "change", "cell_id"], ascending=ascending)
 
 
 def calls(model: Evaluated) -> np.ndarray:

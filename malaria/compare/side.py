@@ -14,11 +14,12 @@ from malaria.errors import MalariaError
 from malaria.evaluation.measures import METRICS as MEASURES
 from malaria.gate.predictions import SPLIT, Evaluated, Files, read_evaluated
 from malaria.paths import HISTORY, LOCK, METRICS, PARAMS, PREDICTIONS
-from malaria.pipeline.identity import digest_of, locked_parts, params_of
+from malaria.pipeline.identity import Parts, locked_parts, params_of
 from malaria.pipeline.lock import read_entries
 from malaria.pipeline.stages import hashes_in
 
 OTHERS = ("gate.", "mlflow.")  # params that no stage reads
+EVALUATE = "evaluate"  # the stage that gives a model its results
 EPOCH, LOSS = "epoch", "val_loss"  # columns that every history has
 
 
@@ -45,7 +46,6 @@ class Side:
     params: Mapping[str, str]  # values as text, by their dotted keys
     code: Mapping[str, str]  # md5 by path in the repository; {} if not known
     outputs: Mapping[str, str]  # md5 by path in the pipeline's folder; {} if not known
-    identity: str  # of the experiment that the lock records; '' without a lock
     evaluated: Evaluated | None
     metrics: Mapping[str, float]  # of the test split, as written
     history: pd.DataFrame | None  # a row for each epoch
@@ -68,14 +68,13 @@ def read_side(source: Source) -> Side:
     if predictions is not None:
         evaluated = read_evaluated(Files(predictions, metrics), f"the {whose}")
     lock = _lock(source.read(LOCK), whose)
-    parts = locked_parts(lock["stages"], hashes_in(lock)) if lock else {}
+    parts = _parts_behind_results(lock)
     code = {path: md5 for part in parts.values() for path, md5 in part["code"].items()}
     return Side(
         source,
         _texts(params_of(parts) if parts else _written(source)),
         code,
         hashes_in(lock) if lock else {},
-        digest_of(parts) if parts else "",
         evaluated,
         _metrics(metrics, whose),
         _history(source.read(HISTORY), whose),
@@ -88,6 +87,23 @@ def _lock(content: bytes | None, whose: str) -> dict[str, Any]:
         return {}
     read_entries(content, "", f"{LOCK} of the {whose}")  # raises what is wrong with it
     return find_mapping(content) or {}
+
+
+def _parts_behind_results(lock: Mapping[str, Any]) -> Parts:
+    """Return params and code of the stages that the evaluation rests on.
+
+    Other entries of a lock (heat maps, the report) may be left over from an earlier run.
+    """
+    stages = lock.get("stages", {})
+    maker = {out["path"]: name for name, stage in stages.items() for out in stage.get("outs", [])}
+    behind, waiting = set(), [EVALUATE] if EVALUATE in stages else [*stages]
+    while waiting:
+        name = waiting.pop()
+        if name not in behind:
+            behind.add(name)
+            deps = (dep["path"] for dep in stages[name].get("deps", []))
+            waiting += [maker[path] for path in deps if path in maker]
+    return locked_parts({name: stages[name] for name in stages if name in behind}, maker)
 
 
 def _written(source: Source) -> Mapping[str, Any]:

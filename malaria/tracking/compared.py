@@ -14,9 +14,11 @@ from mlflow.tracking import MlflowClient
 from malaria import paths
 from malaria.core.yaml_files import dump_yaml, find_mapping, read_yaml
 from malaria.errors import MalariaError
+from malaria.pipeline.history import open_files, read_states, select, worktree
 from malaria.pipeline.lock import SCHEMA
 from malaria.tracking.address import reason_of
 from malaria.tracking.content import artifact
+from malaria.tracking.rows import row_of
 from malaria.tracking.store import (
     EXPERIMENT_ROW,
     STAGE,
@@ -71,17 +73,18 @@ def find_run(root: Path, run_id: str) -> ComparedRun | None:
 
 
 def log_page(
-    root: Path, folder: str, page: Path, *, run_id: str, identity: str, experiment: str
+    root: Path, folder: str, page: Path, *, run_id: str, experiment: str, commit: str
 ) -> str | None:
     """Add a page to a row's artifacts; return the row's name, None if the store has no such row.
 
-    The row is that of `run_id`, of an experiment's `identity`, or of the kept DVC `experiment`,
-    whichever is not ''. A store that does not answer is told on stderr; the page is there anyway.
+    The row is that of `run_id`, of the kept DVC `experiment`, or of the lock at a `commit`, the
+    first that is not ''; else of the work tree's lock. A store that does not answer is told on
+    stderr; the page is there anyway.
     """
     try:
         with http_limit(UPLOAD_LIMIT_S):
             client = open_existing(root)
-            row = run_id or _find_row(client, root, folder, identity, experiment)
+            row = run_id or _find_row(client, root, folder, experiment, commit)
             if row is None:
                 return None
             client.log_artifact(row, str(page), PLACE)
@@ -93,21 +96,31 @@ def log_page(
 
 
 def _find_row(
-    client: MlflowClient, root: Path, folder: str, identity: str, experiment: str
+    client: MlflowClient, root: Path, folder: str, experiment: str, commit: str
 ) -> str | None:
     known = client.get_experiment_by_name(
         read_yaml(root / folder / paths.PARAMS)["mlflow"]["experiment"]
     )
     if known is None:
         return None
-    if identity:
-        return find_row(client, known.experiment_id, identity)
     if not experiment:
-        return None
+        identity = _identity_at(root, folder, commit)
+        return find_row(client, known.experiment_id, identity) if identity else None
     wanted = {STAGE: EXPERIMENT_ROW, DVC_EXPERIMENT: experiment, FOLDER: folder}
     where = " and ".join(f"tags.`{key}` = '{value}'" for key, value in wanted.items())
     found = client.search_runs([known.experiment_id], where, max_results=1)
     return str(found[0].info.run_id) if found else None
+
+
+def _identity_at(root: Path, folder: str, commit: str) -> str | None:
+    """Return the identity of the experiment that the folder's lock records."""
+    with open_files(root) as files:
+        revisions = select(root, commit, False, False) if commit else [worktree(root)]
+        for state in read_states(files, revisions, []):
+            if state.folder == folder:
+                row = row_of(state, files)
+                return row.identity if row else None
+    return None
 
 
 def _runs_of(row: Run) -> list[str]:
