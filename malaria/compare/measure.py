@@ -152,5 +152,5 @@ def _difference(value: float, drawn: np.ndarray, patients: float) -> Interval:
     """Return the interval of a difference: Student's t, as the gate's."""
     if reason := missing(value, float(np.isnan(drawn).mean()), patients):
         return Interval(value, reason=reason)
-    reach = stats.t.ppf((1 + LEVEL) / 2, patients - 1) * float(np.nanstd(drawn, ddof=1))
+    reach = float(stats.t.ppf((1 + LEVEL) / 2, patients - 1) * np.nanstd(drawn, ddof=1))
     return Interval(value, value - reach, value + reach)

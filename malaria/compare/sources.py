@@ -15,6 +15,7 @@ from malaria.tracking.address import sqlite_file, tracking_uri
 WORKSPACE = "workspace"  # DVC's word for the work tree
 REPEATED = r"-(?:fold|seed)\d+"  # how the runs of a series end
 RUN_ID = re.compile(r"[0-9a-f]{32}")
+REVISION = "Git revision"
 SHORT = 8  # characters of a commit's id
 
 
@@ -54,7 +55,7 @@ def _find(root: Path, folder: str, name: str, experiments: Mapping[str, str]) ->
         return [_committed(root, folder, name, experiments[name], "DVC experiment")]
     commit = find_commit(root, name)
     if commit is not None:
-        return [_committed(root, folder, name, commit, "Git revision")]
+        return [_committed(root, folder, name, commit, REVISION)]
     kept = _kept(root, place(folder, f"{EXPERIMENTS}/{name}"))
     if kept is not None:
         return [_kept_source(kept)]
@@ -102,11 +103,14 @@ def _workspace(root: Path, folder: str) -> Source:
 
 
 def _committed(root: Path, folder: str, name: str, commit: str, kind: str) -> Source:
+    """Return a commit's files; the subject of a DVC experiment's has nothing for people."""
+
     def read(path: str) -> bytes | None:
         return find_file(root, commit, place(folder, path))
 
-    shown = run_git(root, "log", "-1", "--format=%cs %s", commit).decode(errors="replace").strip()
-    return Source(name, kind, f"{commit[:SHORT]}, {shown}", read, commit)
+    wanted = "%cs %s" if kind == REVISION else "%cs"
+    shown = run_git(root, "log", "-1", f"--format={wanted}", commit).decode(errors="replace")
+    return Source(name, kind, f"{commit[:SHORT]}, {shown.strip()}", read, commit)
 
 
 def _kept(root: Path, name: str) -> Path | None:
