@@ -36,7 +36,8 @@ def flipped_cells(
     return {
         "kinds": [
             (
-                f"{title} ({len(part)})",
+                title,
+                len(part),
                 [
                     {**row, "pictures": shown[number]}
                     for number, row in part.head(PICTURED).to_dict("index").items()

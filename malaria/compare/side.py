@@ -142,6 +142,8 @@ def _history(content: bytes | None, whose: str) -> pd.DataFrame | None:
     if content is None:
         return None
     try:
+        if not content.endswith(b"\n"):
+            raise ValueError("its last line is cut off")
         table = pd.read_csv(io.BytesIO(content))
         if not {EPOCH, LOSS} <= set(table) or table.empty or table[EPOCH].isna().any():
             raise ValueError(f"no whole rows with the columns {EPOCH} and {LOSS}")

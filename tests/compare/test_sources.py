@@ -56,7 +56,7 @@ def test_a_series_is_all_its_runs_in_order(pipeline: Pipeline) -> None:
     [
         (
             ["before", "never"],
-            r"^'never' is no Git revision, DVC experiment or series, folder in pi",
+            r"^'never' is no Git revision, DVC experiment or series, ",
         ),
         (["before", "--all"], r"^'--all' is no Git revision"),
         (["before", "0" * 32], r"^'0{32}' is no Git revision"),
@@ -101,9 +101,8 @@ def test_a_kept_experiment_has_its_params_without_those_that_no_stage_reads(
         (METRICS, b"{", "is not JSON"),
         (METRICS, b'{"test": {"threshold": 0.5, "accuracy": "high"}}', "is not JSON with numbers"),
         (PREDICTIONS, b"cell_id,patient\n", "is not readable"),
-        (PREDICTIONS, b"cell_id,patient,split,label,logit,probability\n", "no cell of the split"),
-        (HISTORY, b"", "is broken"),
-        (HISTORY, b"epoch,loss,val_loss\n1,0.5,0.5\n2,0.", "is broken|^$"),
+        (HISTORY, b"", "its last line is cut off"),
+        (HISTORY, b"epoch,loss,val_loss\n1,0.5,0.5\n2,0.", "its last line is cut off"),
         (HISTORY, b"epoch,loss\n1,0.5\n", "no whole rows with the columns epoch and val_loss"),
         (HISTORY, b"epoch,loss,val_loss\n1,high,0.5\n", "could not convert"),
         (LOCK, b"stages: [", "is not readable as YAML"),
