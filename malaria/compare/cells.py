@@ -70,7 +70,7 @@ def _pictures(
     images, names = plain
     for number, row in enumerate(names.get_indexer(cells["cell_id"])):
         if row >= 0:
-            found[number].append(("the cell", webp_address(np.asarray(images[row]))))
+            found[number].append(("cell", webp_address(np.asarray(images[row]))))
     notes = []
     for side in range(len(models)) if has_maps else ():
         called = (cells[side] >= models[side].threshold).astype(int)
