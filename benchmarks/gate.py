@@ -19,7 +19,7 @@ from benchmarks.gate_population import (
     fitted,
     read_runs,
 )
-from benchmarks.gate_runs import EQUAL, RUNS
+from benchmarks.gate_runs import RUNS
 from benchmarks.gate_simulate import (
     BALANCED,
     Compared,
@@ -49,6 +49,7 @@ Equal = list[tuple[Compared, dict[str, float]]]
 
 def main(
     runs_file: Annotated[Path, typer.Option("--runs", help="written by gate_runs.py")] = RUNS,
+    equal_runs: Annotated[str, typer.Option("--equal", help="whose seeds are alike")] = "vgg",
     params_file: Annotated[Path, typer.Option("--params", help="whose margins")] = ROOT
     / "params.yaml",
     patients: Annotated[str, typer.Option(help="numbers of test patients")] = "20,50,120",
@@ -60,7 +61,9 @@ def main(
     """Measure bounds, margins and power of the gate, with the margins of a params.yaml."""
     params = load(GateParams, params_file)
     runs = read_runs(runs_file)
-    alike = {name: run for name, run in runs.items() if name.startswith(f"{EQUAL}-seed")}
+    alike = {name: run for name, run in runs.items() if name.startswith(f"{equal_runs}-seed")}
+    if len(alike) < 2:
+        sys.exit(f"gate: {runs_file} has fewer than two runs {equal_runs}-seed...; see --equal")
     common = next(iter(alike.values()))
     common = common.assign(margin=np.mean([run["margin"] for run in alike.values()], axis=0))
     population = Population(common, fitted(list(alike.values())))
@@ -73,7 +76,7 @@ def main(
         "\n\n".join(
             [
                 pairs_table(list(alike.values()), params),
-                runs_table(runs, alike, numbers, params, simulations, replicates),
+                runs_table(runs, alike, equal_runs, numbers, params, simulations, replicates),
                 f"From here on simulated, {simulations:,} times a row with {replicates} resamples: "
                 f"patients are drawn from the {len(population)}, and runs disagree as the "
                 f"{len(alike)} do. Standard deviations of a run's, a patient's, a cell's logits: "
@@ -121,6 +124,7 @@ def pairs_table(alike: Sequence[pd.DataFrame], params: GateParams) -> str:
 def runs_table(
     runs: dict[str, pd.DataFrame],
     alike: dict[str, pd.DataFrame],
+    equal: str,
     numbers: Sequence[int],
     params: GateParams,
     simulations: int,
@@ -132,8 +136,8 @@ def runs_table(
         for metric in CAN_BE_GATED
     }
     rows: list[list[object]] = []
-    for name in [EQUAL, *sorted(set(runs) - set(alike))]:
-        heads = list(alike) if name == EQUAL else [name]
+    for name in [equal, *sorted(one for one in runs if "-seed" not in one)]:
+        heads = list(alike) if name == equal else [name]
         losses = [
             np.mean([means[metric] - values_of(runs[head])[metric] for head in heads])
             for metric in CAN_BE_GATED
@@ -155,7 +159,7 @@ def runs_table(
     return (
         f"The same and the spoilt runs against an equal one, on that many patients drawn from the "
         f"real ones ({simulations} draws, {replicates} resamples; the rest is INCONCLUSIVE):\n\n"
-        + table(header, sorted(rows, key=lambda row: (row[0] != EQUAL, str(row[0]))))
+        + table(header, sorted(rows, key=lambda row: (row[0] != equal, str(row[0]))))
     )
 
 

@@ -15,7 +15,7 @@ from benchmarks.gate_population import (
     fitted,
     read_runs,
 )
-from benchmarks.gate_runs import spoilt_labels, write_runs
+from benchmarks.gate_runs import margin_of, margins_in, spoilt_labels, write_margins
 from benchmarks.gate_simulate import (
     BALANCED,
     Compared,
@@ -87,18 +87,28 @@ def test_what_is_kept_of_a_run_are_its_calls_and_its_order(tmp_path: Path) -> No
             "called": probability >= 0.65,
         }
     )
-    write_runs({"one": run, "none": run.assign(called=False)}, tmp_path / "runs.csv")
+    margins = {"one": margin_of(run), "none": margin_of(run.assign(called=False))}
+    write_margins(margins, tmp_path / "runs.csv")
     kept = read_runs(tmp_path / "runs.csv")
     assert kept["one"]["cell_id"].tolist() == list("abcde")
     assert (kept["one"]["probability"] >= 0.5).tolist() == [False, True, False, True, False]
     assert kept["one"]["margin"].argsort().tolist() == [4, 2, 0, 1, 3]
     assert (kept["none"]["probability"] < 0.5).all()
+    again = margins_in(tmp_path / "runs.csv")
+    assert list(again) == ["one", "none"]
+    write_margins(again, tmp_path / "again.csv")
+    assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "runs.csv").read_bytes()
+    assert margins_in(tmp_path / "none.csv") == {}
 
 
 def test_runs_of_different_cells_are_refused(tmp_path: Path) -> None:
-    run = pd.DataFrame({"cell_id": ["a"], "patient": ["C1"], "label": [1]})
-    with pytest.raises(SystemExit, match="tested on different cells"):
-        write_runs({"one": run, "other": run.assign(label=0)}, tmp_path / "runs.csv")
+    run = pd.DataFrame({"cell_id": ["a"], "patient": ["C1"], "label": [1], "margin": [0.5]})
+    one, other = (
+        table.set_index(["cell_id", "patient", "label"])["margin"]
+        for table in (run, run.assign(label=0))
+    )
+    with pytest.raises(SystemExit, match=r"runs\.csv has runs that were tested on other cells"):
+        write_margins({"one": one, "other": other}, tmp_path / "runs.csv")
 
 
 def test_labels_are_spoilt_as_their_names_say() -> None:
