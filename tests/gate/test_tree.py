@@ -14,11 +14,10 @@ from malaria.gate import tree
 from malaria.gate.lock_check import check_lock
 from malaria.gate.tree import checkout_of, commit_to_read
 from malaria.pipeline.stages import locked_hashes, md5
-from tests.gate.test_lock_check import METRICS, clone, finished
+from tests.gate.locked import METRICS
 from tests.gate.test_metrics_check import edit
 from tests.git_repo import git
 
-__all__ = ["clone", "finished"]  # fixtures
 PREDICTIONS = "reports/predictions.csv"
 
 
