@@ -5,6 +5,7 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+from statistics import median
 from typing import Annotated, Any
 
 import typer
@@ -106,9 +107,13 @@ def _prepare(workspace: Path, source: Path, size: int, run: Path | None) -> None
     elif params["preprocess"]["size"] != size:
         sys.exit(f"scale: {run} has images of {params['preprocess']['size']} px; give it as --size")
     yaml.dump(params, workspace / paths.PARAMS)
-    for path in TRAINED if run else ():
+    if run is None:
+        return
+    for path in TRAINED:
+        if not (run / path).is_file():
+            sys.exit(f"scale: {run / path} is missing; --run needs a folder whose training has run")
         (workspace / path).parent.mkdir(exist_ok=True)
-        shutil.copy(run / path, workspace / path)  # type: ignore[operator]
+        shutil.copy(run / path, workspace / path)
 
 
 def _lock(workspace: Path, stage: str) -> None:
@@ -122,21 +127,16 @@ def _lock(workspace: Path, stage: str) -> None:
 
 
 def _table(costs: Costs, stages: list[str]) -> str:
-    """Return a row per stage: what both sides took, and the article's wall time by the stage's."""
+    """Return a row per stage: what both sides took, and the article's times by the stage's."""
     rows = []
     for stage in stages:
         ours, theirs = (costs.get((stage, side), []) for side in (OURS, THEIRS))
-        rows.append([f"`{stage}`", *_spreads(ours), *_spreads(theirs), _ratio(ours, theirs)])
-    ours, theirs = (
-        [
-            _sum([costs[stage, side][number] for stage in stages if (stage, side) in costs])
-            for number in range(len(costs[stages[0], side]))
-        ]
-        for side in (OURS, THEIRS)
-    )
-    rows.append(["all", *_spreads(ours), *_spreads(theirs), ""])
+        rows.append([f"`{stage}`", *_spreads(ours), *_spreads(theirs), *_ratios(ours, theirs)])
+    compared = [stage for stage in stages if stage in OF_ARTICLE]
+    sums = [_sums(costs, compared, side) for side in (OURS, THEIRS)]
+    rows.append(["those that both have", *_spreads(sums[0]), *_spreads(sums[1]), *_ratios(*sums)])
     heads = [f"{side}: {unit}" for side in (OURS, THEIRS) for unit in ("s", "CPU s", "peak MB")]
-    return table(["stage", *heads, "article's s / stage's s"], rows)
+    return table(["stage", *heads, "article / stage: s", "CPU s"], rows)
 
 
 def _spreads(costs: list[Cost]) -> list[str]:
@@ -149,20 +149,25 @@ def _spreads(costs: list[Cost]) -> list[str]:
     ]
 
 
-def _ratio(ours: list[Cost], theirs: list[Cost]) -> str:
+def _ratios(ours: list[Cost], theirs: list[Cost]) -> list[str]:
+    """Return the article's median wall and CPU time by the stage's."""
     if not theirs:
-        return "-"
-    first, second = (sorted(cost.wall_s for cost in side) for side in (ours, theirs))
-    return f"{second[len(second) // 2] / first[len(first) // 2]:.2f}"
+        return ["-", "-"]
+    wall = median(cost.wall_s for cost in theirs) / median(cost.wall_s for cost in ours)
+    cpu = median(cost.cpu_s for cost in theirs) / median(cost.cpu_s for cost in ours)
+    return [f"{wall:.2f}", f"{cpu:.2f}"]
 
 
-def _sum(costs: list[Cost]) -> Cost:
-    """Return the times of stages that run one after the other, and the largest of their peaks."""
-    return Cost(
-        sum(cost.wall_s for cost in costs),
-        sum(cost.cpu_s for cost in costs),
-        max(cost.peak_mb for cost in costs),
-    )
+def _sums(costs: Costs, stages: list[str], side: str) -> list[Cost]:
+    """Return, by round, the times of stages one after the other, and the largest of their peaks."""
+    return [
+        Cost(
+            sum(cost.wall_s for cost in together),
+            sum(cost.cpu_s for cost in together),
+            max(cost.peak_mb for cost in together),
+        )
+        for together in zip(*(costs[stage, side] for stage in stages), strict=True)
+    ]
 
 
 def _fetched() -> Path | None:
