@@ -9,8 +9,8 @@ from malaria.cli import root
 from malaria.cli.gate import Head
 
 SAMPLE = 300
-# Of a logit; it moves a probability by at most a quarter of that. The same kind of machine gives
-# the committed digits; another one rounds otherwise, most of all in half precision.
+# Share of a logit, of 1 for smaller ones; it moves a probability by at most a quarter of that. The
+# same kind of machine gives the committed digits. Rounding to bfloat16 moved a logit by 0.043.
 TOLERANCE = 0.05
 
 
@@ -27,7 +27,10 @@ def verify(
         int | None, typer.Option(min=0, help="of the draw (default: a new one, which is shown)")
     ] = None,
     tolerance: Annotated[
-        float, typer.Option(min=0, help="largest difference of a logit; another machine rounds")
+        float,
+        typer.Option(
+            min=0, help="largest difference of a logit, as a share; another machine rounds"
+        ),
     ] = TOLERANCE,
     where_remote: Annotated[
         bool, typer.Option("--where-remote", help="leave out pipelines whose DVC has no remote")

@@ -40,6 +40,7 @@ def verify_predictions(
 ) -> Check:
     """Return the check of a folder's predictions at a commit; `sample` is None for all cells.
 
+    `tolerance` is a share of the logit, of 1 for smaller ones, as floating-point numbers round.
     As many val cells as test cells are drawn, because val cells choose the threshold. Raises
     MalariaError if there are no predictions, and for data or a model that cannot be had.
     """
@@ -59,14 +60,15 @@ def verify_predictions(
     written = predictions[["cell_id", "logit"]]
     compared = compared.merge(written, on="cell_id", validate="one_to_one")
     written_logits = pd.to_numeric(compared["logit"], errors="coerce")
-    compared["apart"] = (written_logits - compared["model"]).abs().fillna(np.inf)
+    scale = compared["model"].abs().clip(lower=1)
+    compared["apart"] = ((written_logits - compared["model"]).abs() / scale).fillna(np.inf)
     parts = ", ".join(
         f"{(compared['split'] == split).sum():,} of {(table['split'] == split).sum():,} {split}"
         for split in EVALUATED
     )
     return Check(
         f"{parts} cells predicted again (seed {seed}); the largest difference of a logit is "
-        f"{compared['apart'].max():.2g}, the tolerance {tolerance:g}",
+        f"{compared['apart'].max():.2g} of it, the tolerance {tolerance:g}",
         _differences(compared, tolerance),
     )
 
