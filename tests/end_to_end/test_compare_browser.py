@@ -1,5 +1,6 @@
 """The page of `malaria compare`, of two experiments of the demo, in a real browser."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,8 @@ def page(finished: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Path:
     checkout = finished.copy(tmp_path_factory.mktemp("compare"))
     checkout.commit("results")
     checkout.dvc("exp", "run", "--name", "longer", "-S", "train.epochs=3", "evaluate")
-    said = checkout.run("malaria", "compare", "HEAD", "longer", "--folder", "demo")
+    words = ("compare", "HEAD", "longer", "--folder", "demo")
+    said = checkout.run(sys.executable, "-m", "malaria", *words)
     assert "the page is also in MLflow, at the row longer" in said.stderr
     return Path(said.stdout.splitlines()[-1])
 
