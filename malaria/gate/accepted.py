@@ -47,8 +47,8 @@ class Accepted:
                 return None
         return None
 
-    def on_test_set(self, fingerprint: str, rules: GateParams) -> Iterator[Evaluated]:
-        """Give the different results on a test set, the newest first.
+    def like(self, head: Evaluated, rules: GateParams) -> Iterator[Evaluated]:
+        """Give the different results on the head's test cells, or nearly these, the newest first.
 
         They end where a decision lets them start anew: where the yardstick was reset or results
         were retired, and where a loss was accepted that the gate would not have let pass. One
@@ -56,27 +56,31 @@ class Accepted:
         """
         seen = set()
         for number, commit in enumerate(self._changes):
-            found = self._evaluated(number)
             blobs = self._blobs(commit)
-            if found is not None and found.fingerprint == fingerprint and blobs not in seen:
+            if blobs not in seen:
                 seen.add(blobs)
-                yield found
-            if self._starts_anew(number, found, rules):
+                found = self._evaluated(number)
+                if found is not None and is_same_yardstick(found, head):
+                    yield found
+            if self._starts_anew(number, rules):
                 return
 
-    def _starts_anew(self, number: int, found: Evaluated | None, rules: GateParams) -> bool:
+    def _starts_anew(self, number: int, rules: GateParams) -> bool:
         if self._decided(number, "retired"):
-            return found is None
-        before = self._evaluated(number + 1)
+            return self._blobs(self._changes[number])[0] is None
+        is_reset, is_accepted = (
+            self._decided(number, word) for word in ("baseline_reset", "accept_loss")
+        )
+        if not is_reset and not is_accepted:
+            return False
+        found = self._evaluated(number)
+        older = map(self._evaluated, range(number + 1, len(self._changes)))
+        before = next(filter(None, older), None)
         if found is None or before is None:
             return False
-        if self._decided(number, "baseline_reset") and not is_same_yardstick(before, found):
-            return True
-        return (
-            self._decided(number, "accept_loss")
-            and found.fingerprint == before.fingerprint
-            and bool(losses(before, found, rules))
-        )
+        if not is_same_yardstick(before, found):
+            return is_reset
+        return is_accepted and bool(losses(before, found, rules))
 
     def _decided(self, number: int, word: str) -> bool:
         """Return whether the commit brought in a decision that holds."""
@@ -98,7 +102,7 @@ class Accepted:
 
     def _evaluated(self, number: int) -> Evaluated | None:
         """Return the results after a change, None if there are none that can be read."""
-        with suppress(MalariaError, IndexError):
+        with suppress(MalariaError):
             files = results_at(self._root, self._changes[number], self._folder)
             return None if files is None else read_evaluated(files, "an earlier commit")
         return None

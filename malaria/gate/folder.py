@@ -139,7 +139,7 @@ def gate_folder(
         params,
         commit,
         evaluate if evaluate_base else None,
-        None if is_unchanged else partial(history.on_test_set, rules=params),
+        None if is_unchanged else partial(history.like, rules=params),
     )
     times_used = uses_of_test_set(root, commit, folder, judgement.fingerprint)
     others = [one for one in changed if one not in rules]

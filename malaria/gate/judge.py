@@ -52,14 +52,14 @@ def judge(
     params: GateParams,
     base_commit: str,
     evaluate_base: EvaluateBase | None = None,
-    accepted: Callable[[str], Iterable[Evaluated]] | None = None,
+    accepted: Callable[[Evaluated], Iterable[Evaluated]] | None = None,
 ) -> Judgement:
     """Return the judgement on the head's results, against those of base and reference.
 
     None: no predictions. The base decides. The reference can only fail the gate: it is there for
     small losses that add up over many merges. Without one, it is that result, of those that
-    `accepted` gives for the digest of the test set, to which the head loses most. `evaluate_base`,
-    if given, is called for a base that was tested on other cells. Raises MalariaError for input
+    `accepted` gives for the head's test cells, to which the head loses most. `evaluate_base`, if
+    given, is called for a base that was tested on other cells. Raises MalariaError for input
     that cannot be read or trusted, and if test cells of the base have vanished or have another
     patient or label.
     """
@@ -76,16 +76,16 @@ def judge(
     if theirs is not None:
         against["base"] = _pair(theirs, ours, reset, evaluate_base)
     if tagged is not None:
-        is_same = tagged.fingerprint == ours.fingerprint
-        against["reference"] = Pair(tagged, ours) if is_same else overlap_of(tagged, ours)
+        against["reference"] = _alike(tagged, ours)
     compared = _compare(against, params)
     is_reset = reset is not None and isinstance(against.get("base"), Overlap)
-    worst = None
     if accepted is not None and reference is None and not is_reset:
-        worst = _worst(accepted(ours.fingerprint), ours, params)
-    if worst is not None and worst != theirs:
-        # It was chosen after the fact, so its p-values say nothing: only the estimates count.
-        compared |= _compare({"reference": Pair(worst, ours)}, params, is_chosen=True)
+        others = [_alike(other, ours) for other in accepted(ours) if other != theirs]
+        pairs = [other for other in others if isinstance(other, Pair)]
+        # Chosen after the fact, its p-values say nothing: only the estimates count.
+        ahead = max(pairs, key=lambda pair: _most_lost(pair, params), default=None)
+        if ahead is not None:
+            compared |= _compare({"reference": ahead}, params, is_chosen=True)
     return Judgement(
         *_decide(compared, ours, params, base is not None, reset, accept),
         params,
@@ -118,13 +118,9 @@ def _pair(
     base: Evaluated, head: Evaluated, reset: Decision | None, evaluate_base: EvaluateBase | None
 ) -> Pair | Overlap:
     """Return what can be compared of base and head, else how their test cells differ."""
-    if base.fingerprint == head.fingerprint:
-        return Pair(base, head)
+    if reset is not None or base.fingerprint == head.fingerprint:
+        return _alike(base, head)
     overlap = overlap_of(base, head)
-    if reset is not None:
-        if not is_same_yardstick(base, head):
-            return overlap
-        return Pair(*in_common(base, head), overlap)
     refuse_changed(base, head)
     refuse_vanished(base, head)
     if evaluate_base is None:
@@ -134,18 +130,22 @@ def _pair(
     return Pair(again, head.only(is_shared), overlap, is_evaluated=True)
 
 
-def _worst(accepted: Iterable[Evaluated], head: Evaluated, params: GateParams) -> Evaluated | None:
-    """Return that of the results on the same cells to which the head loses most, in margins."""
-    now = _gated(head, params.metrics)
+def _alike(other: Evaluated, head: Evaluated) -> Pair | Overlap:
+    """Return both on their common cells, if these are nearly all."""
+    if other.fingerprint == head.fingerprint:
+        return Pair(other, head)
+    overlap = overlap_of(other, head)
+    is_same = is_same_yardstick(other, head)
+    return Pair(*in_common(other, head), overlap) if is_same else overlap
 
-    def lost(other: Evaluated) -> float:
-        before = _gated(other, params.metrics)
-        return max(
-            np.nan_to_num((before[metric] - now[metric]) / rule.margin, nan=-np.inf)
-            for metric, rule in params.metrics.items()
-        )
 
-    return max(accepted, key=lost, default=None)
+def _most_lost(pair: Pair, params: GateParams) -> float:
+    """Return the largest loss of a gated metric, in its margins."""
+    before, now = (_gated(one, params.metrics) for one in (pair.other, pair.head))
+    return max(
+        float(np.nan_to_num((before[metric] - now[metric]) / rule.margin, nan=-np.inf))
+        for metric, rule in params.metrics.items()
+    )
 
 
 def _compare(

@@ -16,8 +16,7 @@ from tests.git_repo import git
 def losses_of(branch: Branch) -> list[float]:
     """Return which of the frames of `cells(loss=...)` count as accepted, the newest first."""
     history = Accepted(branch.root, "pilot", branch.tip)
-    wanted = evaluated(cells()).fingerprint
-    found = list(history.on_test_set(wanted, parse(GateParams, RULES)))
+    found = list(history.like(evaluated(cells()), parse(GateParams, RULES)))
     known = {loss / 10: evaluated(cells(loss=loss / 10)) for loss in range(30)}
     return [next(loss for loss, one in known.items() if one == each) for each in found]
 
@@ -105,3 +104,19 @@ def test_the_last_results_are_searched_back_to_where_they_were_retired(branch: B
     again = branch.commit(cells(loss=0.3), retired=RULES["retired"])
     assert last() == again
     assert losses_of(branch) == [0.3]
+
+
+def test_a_loss_that_was_accepted_after_deleted_results_starts_anew(branch: Branch) -> None:
+    branch.commit(cells())
+    branch.commit(None)
+    branch.commit(cells(loss=2), accept_loss=branch.decided())
+    assert losses_of(branch) == [2.0]
+
+
+def test_results_on_nearly_the_same_cells_count_too(branch: Branch) -> None:
+    branch.commit(cells()[5:])
+    branch.commit(cells(loss=0.1).query("patient != 'C1'"))
+    branch.commit(cells(loss=0.2).query("patient not in ['C1', 'C2', 'C4']"))
+    history = Accepted(branch.root, "pilot", branch.tip)
+    found = list(history.like(evaluated(cells()), parse(GateParams, RULES)))
+    assert [len(one.cells) for one in found] == [760, 795]

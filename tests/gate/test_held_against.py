@@ -1,8 +1,9 @@
 """What the gate of a folder is held against: results that are gone, a late fork, the reference."""
 
+import pandas as pd
 import pytest
 
-from malaria.gate.judgement import Outcome
+from malaria.gate.judgement import Comparison, Outcome
 from malaria.paths import PREDICTIONS
 from malaria.pipeline.git import REFERENCE
 from tests.gate.branch import OTHER, Branch
@@ -123,3 +124,24 @@ def test_a_loss_against_both_is_accepted_with_the_tag_on_the_base_until_it_is_me
     git(branch.root, "tag", "-d", REFERENCE)
     branch.write(cells(loss=1.9))
     assert judged(branch).outcome == Outcome.PASS
+
+
+def test_drift_is_seen_though_a_label_is_corrected_in_each_step(branch: Branch) -> None:
+    def step(number: int) -> pd.DataFrame:
+        frame = cells(loss=0.2 * number)
+        frame.loc[: number - 1, "label"] = 1 - frame["label"]
+        return frame
+
+    branch.commit(step(0))
+    outcomes = []
+    for number in range(1, 6):
+        branch.write(step(number), baseline_reset=branch.decided())
+        found = judged(branch)
+        outcomes.append(found.outcome)
+        against_base = found.against["base"]
+        assert isinstance(against_base, Comparison)
+        assert {one.verdict for one in against_base.metrics.values()} == {"pass"}
+        branch.commit(step(number), baseline_reset=branch.decided())
+    assert outcomes[:2] == [Outcome.RESET] * 2
+    assert outcomes[-1] == Outcome.FAIL
+    assert found.reasons[0].startswith("sensitivity against the reference: worse by ")

@@ -43,7 +43,7 @@ def test_the_reference_speaks_though_a_loss_is_accepted() -> None:
     head, base = cells(loss=1.5), cells(loss=0.7)
     for options in (
         {"reference": cells()},
-        {"accepted": lambda fingerprint: [evaluated(base), evaluated(cells())]},
+        {"accepted": lambda head: [evaluated(base), evaluated(cells())]},
     ):
         found = judged(head, base, ACCEPT, **options)
         assert (found.outcome, found.exit_code) == (Outcome.FAIL, 1)
@@ -71,12 +71,12 @@ def test_small_losses_that_add_up_are_seen_without_a_tag() -> None:
 def test_the_reference_is_the_accepted_result_to_which_the_head_loses_most() -> None:
     asked = []
 
-    def accepted(fingerprint: str) -> list[Evaluated]:
-        asked.append(fingerprint)
+    def accepted(head: Evaluated) -> list[Evaluated]:
+        asked.append(head)
         return [evaluated(cells(loss=0.3)), evaluated(cells()), evaluated(cells(loss=0.2))]
 
     found = judged(cells(loss=0.4), cells(loss=0.4), accepted=accepted)
-    assert asked == [evaluated(cells()).fingerprint]
+    assert asked == [evaluated(cells(loss=0.4))]
     other = compared(found, "reference")
     assert other.is_chosen
     best = compute_metrics(cells().query("split == 'test'"), 0.5)["sensitivity"]
