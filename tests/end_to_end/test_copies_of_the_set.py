@@ -35,8 +35,8 @@ def pinned(new_checkout: NewCheckout, folder: Path, url: str, download: str) -> 
         values = {key: value or "none" for key, value in section.model_dump().items()}
         change_params(checkout.root / name / "params.yaml", {"fetch": values})
     (checkout.root / "pilot/patients.txt").write_text("C1\nC3\n")
-    for folder in (".", "pilot"):  # their locks are of the real set
-        (checkout.root / folder / "dvc.lock").unlink()
+    for place in (".", "pilot"):  # their locks are of the real set
+        (checkout.root / place / "dvc.lock").unlink()
     checkout.commit("the small set")
     return checkout
 
