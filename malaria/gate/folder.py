@@ -106,9 +106,9 @@ def gate_folder(
 
     The results at the revision `head` (None: in the work tree, if Git has them) are compared with
     the last ones before the commit where it parted from `base`, and with the reference: the tag
-    gate-reference, or else what `base` had accepted before. With `evaluate_base` also if the base
-    was tested on other cells. `pictures` and `mlflow_url` are for the comment. Raises MalariaError
-    for what cannot be read or compared.
+    gate-reference, or without one on the same test cells what `base` had accepted before. With
+    `evaluate_base` also if the base was tested on other cells. `pictures` and `mlflow_url` are for
+    the comment. Raises MalariaError for what cannot be read or compared.
     """
     head = None if head is None else commit_of(root, head)
     parted = merge_base(root, base, head or "HEAD")

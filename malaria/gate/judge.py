@@ -57,11 +57,11 @@ def judge(
     """Return the judgement on the head's results, against those of base and reference.
 
     None: no predictions. The base decides. The reference can only fail the gate: it is there for
-    small losses that add up over many merges. Without one, it is that result, of those that
-    `accepted` gives for the head's test cells, to which the head loses most. `evaluate_base`, if
-    given, is called for a base that was tested on other cells. Raises MalariaError for input
-    that cannot be read or trusted, and if test cells of the base have vanished or have another
-    patient or label.
+    small losses that add up over many merges. Without one, or if it is of other test cells, it is
+    that result, of those that `accepted` gives for the head's, to which the head loses most.
+    `evaluate_base`, if given, is called for a base that was tested on other cells. Raises
+    MalariaError for input that cannot be read or trusted, and if test cells of the base have
+    vanished or have another patient or label.
     """
     ours = read_evaluated(head, "the pull request")
     reset, accept = (
@@ -79,7 +79,9 @@ def judge(
         against["reference"] = _alike(tagged, ours)
     compared = _compare(against, params)
     is_reset = reset is not None and isinstance(against.get("base"), Overlap)
-    if accepted is not None and reference is None and not is_reset:
+    # A tag on other test cells says nothing about these.
+    has_none = reference is None or isinstance(against.get("reference"), Overlap)
+    if accepted is not None and has_none and not is_reset:
         others = [_alike(other, ours) for other in accepted(ours) if other != theirs]
         pairs = [other for other in others if isinstance(other, Pair)]
         # Chosen after the fact, its p-values say nothing: only the estimates count.

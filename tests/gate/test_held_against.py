@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from malaria.gate.judgement import Comparison, Outcome
-from malaria.paths import PREDICTIONS
+from malaria.paths import METRICS, PREDICTIONS
 from malaria.pipeline.git import REFERENCE
 from tests.gate.branch import OTHER, Branch
 from tests.gate.test_folder import LOOSE, judged, overall, pilot
@@ -30,6 +30,17 @@ def test_results_that_are_gone_are_named(branch: Branch, how: str) -> None:
     assert reason.startswith(f"pilot/{PREDICTIONS} of the base ({base[:8]}) is gone; bring")
     assert "## GONE: the base's results are missing" in found.comment
     assert pilot(found).content()["exit_code"] == 1
+
+
+def test_objects_that_replace_the_committed_ones_do_not_count(branch: Branch) -> None:
+    good = branch.commit(cells())
+    branch.commit(cells(loss=2))
+    for path in (PREDICTIONS, METRICS):
+        bad_file, good_file = (f"{commit}:pilot/{path}" for commit in ("HEAD", good))
+        git(branch.root, "replace", bad_file, good_file)
+    git(branch.root, "branch", "head")
+    git(branch.root, "reset", "-q", "--hard", good)
+    assert pilot(overall(branch, "head")).judgement.outcome == Outcome.FAIL
 
 
 def test_only_an_entry_that_names_the_base_retires_results(branch: Branch) -> None:
@@ -100,6 +111,20 @@ def test_drift_is_seen_without_a_tag_and_unless_a_reset_was_void(branch: Branch)
     assert [reason.partition(":")[0] for reason in found.reasons] == [
         "sensitivity against the reference"
     ]
+
+
+def test_a_tag_on_other_test_cells_hides_no_drift(branch: Branch) -> None:
+    branch.commit(cells(patients=30))
+    git(branch.root, "tag", REFERENCE)
+    branch.commit(cells(), baseline_reset=branch.decided())
+    for step in range(1, 5):
+        branch.commit(cells(loss=0.2 * step))
+    branch.write(cells(loss=1.0))
+    found = judged(branch)
+    assert found.outcome == Outcome.FAIL
+    assert found.reasons[0].startswith("sensitivity against the reference: worse")
+    git(branch.root, "tag", "-f", REFERENCE)
+    assert judged(branch).outcome == Outcome.PASS  # the tag on the base: nothing older counts
 
 
 def test_results_that_did_not_change_are_not_held_against_the_reference(branch: Branch) -> None:
