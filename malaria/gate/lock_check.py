@@ -95,11 +95,10 @@ def _compare(root: Path, folder: str) -> LockState:
     begun_stages = {name: stages[name] for name in begun}
     changes = _Pipeline(root, folder, params, begun_stages, entries).changes(status)
     evaluated = entries[EVALUATE].params if EVALUATE in entries else {}
-    reasons = [
-        *strays,
-        *(_filled(sentence, names) for sentence, names in changes.items()),
-        *metrics_faults(base, place(folder, METRICS), flatten(evaluated).get("evaluate.threshold")),
-    ]
+    rule = flatten(evaluated).get("evaluate.threshold")
+    reasons = [*strays, *(_filled(sentence, names) for sentence, names in changes.items())]
+    if rule is not None or not reasons:  # that evaluate never ran is said already
+        reasons += metrics_faults(base, place(folder, METRICS), rule)
     if not reasons:
         return LockState(folder, "ok", last=last, never_ran=never_ran)
     changed = set(chain(*changes.values())) or {EVALUATE}

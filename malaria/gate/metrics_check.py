@@ -1,4 +1,4 @@
-"""Checks that metrics.json follows from the predictions next to it."""
+"""Checks that metrics.json, and headline.json from it, follow from the predictions next to it."""
 
 import json
 import math
@@ -11,8 +11,9 @@ import numpy as np
 from malaria.core.params import flatten
 from malaria.core.table import EVALUATED
 from malaria.evaluation.external import external_metrics
+from malaria.evaluation.metrics import HEADLINE as OF_HEADLINE
 from malaria.evaluation.metrics import choose_threshold, compute_metrics
-from malaria.paths import EXTERNAL, METRICS, PREDICTIONS
+from malaria.paths import EXTERNAL, HEADLINE, METRICS, PREDICTIONS
 from malaria.prediction.external import read_external
 from malaria.prediction.table import DIGITS, read_predictions
 
@@ -22,10 +23,13 @@ LAST_DIGIT = 1.5 * 10**-DIGITS  # rounding may fall the other way on another mac
 def metrics_faults(folder: Path, shown: str, rule: str | None) -> Iterator[str]:
     """Give a sentence for each number of metrics.json that the predictions do not give.
 
-    `shown` names the file; `rule` is the locked evaluate.threshold, None if nothing was evaluated.
-    Missing files are not reported here.
+    So for headline.json, if it is there. `shown` names the file; `rule` is the locked
+    evaluate.threshold, None if the lock has none. Missing files are not reported here.
     """
-    if rule is None or not all((folder / file).is_file() for file in (METRICS, PREDICTIONS)):
+    if not all((folder / file).is_file() for file in (METRICS, PREDICTIONS)):
+        return
+    if rule is None:  # else a lock without that param would let any threshold pass
+        yield f"{shown} cannot be checked: its lock does not say by which evaluate.threshold it is"
         return
     try:
         content = json.loads((folder / METRICS).read_text())
@@ -41,6 +45,9 @@ def metrics_faults(folder: Path, shown: str, rule: str | None) -> Iterator[str]:
         val = cells["val"]
         chosen = choose_threshold(val["label"].to_numpy(), val["probability"].to_numpy(), rule)
         written, computed = flatten(content), flatten(found)
+        headline = {}
+        if (folder / HEADLINE).is_file():
+            headline = flatten(json.loads((folder / HEADLINE).read_text()))
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         yield f"{shown} cannot be recomputed from {PREDICTIONS} ({error!r})"
         return
@@ -50,6 +57,11 @@ def metrics_faults(folder: Path, shown: str, rule: str | None) -> Iterator[str]:
                 f"{split}.threshold in {shown} is {threshold!r}, but {rule} chooses {chosen!r} "
                 f"on the val cells of {PREDICTIONS}"
             )
+    if headline:
+        names = {f"{split}.{name}" for split, chosen in OF_HEADLINE.items() for name in chosen}
+        for key in sorted(headline.keys() | names):
+            if not _is_same(headline.get(key, ...), computed[key] if key in names else ...):
+                yield f"{key} in {HEADLINE} is not what {PREDICTIONS} gives"
     for key in written | computed:
         if not _is_same(written.get(key, ...), computed.get(key, ...)):
             source = EXTERNAL if key.startswith("external") else PREDICTIONS

@@ -200,12 +200,14 @@ def _read_threshold(content: bytes, cells: pd.DataFrame) -> float:
         )
     given = compute_metrics(cells, threshold)
     for name in (*CAN_BE_GATED, *COUNTS):
-        value, written = given[name], metrics.get(name)
-        if isinstance(written, float) and not np.isclose(
+        value, written = given[name], metrics.get(name, given[name])
+        written = math.nan if written is None else written
+        if not isinstance(written, float | int) or not np.isclose(
             written, value, rtol=0, atol=SAME, equal_nan=True
         ):
+            says = f"{written:g}" if isinstance(written, float) else shown(repr(written))
             raise ValueError(
-                f"{METRICS} says {SPLIT}.{name} {written:g}, but the predictions next to it give "
+                f"{METRICS} says {SPLIT}.{name} {says}, but the predictions next to it give "
                 f"{value:g}"
             )
     return threshold

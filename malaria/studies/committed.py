@@ -29,8 +29,8 @@ class CommittedState:
 def check_experiments(root: Path, folders: Sequence[str]) -> Iterator[CommittedState]:
     """Give the state of the experiments that each pipeline's folder keeps with their locks."""
     for folder in folders:
-        if any((root / folder / EXPERIMENTS).glob(f"*/{LOCK}")):
-            faults = tuple(kept_faults(root, folder))
+        faults = tuple(kept_faults(root, folder))
+        if faults or any((root / folder / EXPERIMENTS).glob(f"*/{LOCK}")):
             yield _state(place(folder, EXPERIMENTS), faults, FROM_GIT)
 
 

@@ -30,6 +30,7 @@ OUTS = (
     paths.EXTERNAL,
     paths.TABLES,
 )
+WITH_LOCK = (paths.PREDICTIONS, paths.EXTERNAL, paths.TABLES)  # what is only kept with a lock
 THRESHOLD = "evaluate.threshold"
 
 
@@ -66,10 +67,15 @@ def file_at(root: Path, commit: str, path: str) -> bytes:
 def kept_faults(root: Path, folder: str) -> Iterator[str]:
     """Give a sentence for each kept experiment of a pipeline's folder that its lock contradicts.
 
-    Files, params and numbers are compared; one that was kept without a lock is left out.
+    Files, params and numbers are compared. The oldest were kept without a lock, and without what
+    their numbers follow from; these are left out.
     """
-    for lock in sorted((root / folder / paths.EXPERIMENTS).glob(f"*/{paths.LOCK}")):
-        kept, shown = lock.parent, lock.parent.relative_to(root).as_posix()
+    for kept in sorted(filter(Path.is_dir, (root / folder / paths.EXPERIMENTS).glob("*"))):
+        shown, lock = kept.relative_to(root).as_posix(), kept / paths.LOCK
+        if not lock.is_file():
+            if any((kept / _kept(out)).exists() for out in WITH_LOCK):
+                yield f"{shown}/{paths.LOCK} is missing, so nothing says what {shown} is of"
+            continue
         entries = read_entries(lock.read_bytes(), folder, f"{shown}/{paths.LOCK}")
         yield from _changed_params(kept, shown, entries)
         yield from _changed_files(kept, shown, entries)

@@ -43,7 +43,7 @@ def write_results(root: Path) -> dict[str, bool]:
         between(text, name, file)
         start, end = START.format(name=name), END.format(name=name)
         before, after = text.split(start)[0], text.split(end)[1]
-        texts[file] = f"{before}{start}\n\n{_made(root, table)}\n\n{end}{after}"
+        texts[file] = f"{before}{start}\n\n{_made(root, name, table)}\n\n{end}{after}"
     changed = {}
     for file, text in texts.items():
         changed[file] = _text(root, file) != text
@@ -56,12 +56,12 @@ def table_faults(root: Path) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {file: [] for file, _ in TABLES}
     for (file, name), table in TABLES.items():
         try:
-            if between(_text(root, file), name, file) != _made(root, table):
+            if between(_text(root, file), name, file) != _made(root, name, table):
                 found[file].append(
                     f"the table `{name}` of {file} is not what the committed results give"
                 )
         except MalariaError as error:
-            found[file].append(str(error).removesuffix("."))
+            found[file].append(str(error).removesuffix(".").replace(f"{root}/", ""))
     return {file: list(dict.fromkeys(faults)) for file, faults in found.items()}
 
 
@@ -78,14 +78,21 @@ def _text(root: Path, file: str) -> str:
         return (root / file).read_text(encoding="utf-8")
     except FileNotFoundError:
         raise MalariaError(f"{file} is missing; bring it back from Git.") from None
+    except ValueError:
+        raise MalariaError(f"{file} is not UTF-8; bring it back from Git.") from None
 
 
-def _made(root: Path, table: Callable[[Path], str]) -> str:
-    """Return a table as the results give it; raises MalariaError for results that lack a file."""
+def _made(root: Path, name: str, table: Callable[[Path], str]) -> str:
+    """Return a table as the results give it; raises MalariaError for missing or broken results."""
     try:
         return table(root)
     except FileNotFoundError as error:
         raise MalariaError(
             f"{error.filename} is missing; bring it back from Git, run `dvc repro` in its folder "
             "to its end, or `uv run malaria collect` it again."
+        ) from None
+    except (AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError) as error:
+        raise MalariaError(
+            f"the results behind the table `{name}` cannot be read ({error!r}); bring them back "
+            "from Git."
         ) from None

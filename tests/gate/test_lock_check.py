@@ -122,6 +122,30 @@ def test_edited_metrics_are_stale_even_with_a_lock_that_fits(clone: Path) -> Non
     assert state.remedy == "uv run dvc --cd pilot repro --force"
 
 
+@pytest.mark.parametrize("how", ["another stage", "other params"])
+def test_a_threshold_by_no_locked_rule_is_stale_even_with_a_lock_that_fits(
+    clone: Path, how: str
+) -> None:
+    pilot = clone / "pilot"
+    metrics, lock = pilot / METRICS, pilot / "dvc.lock"
+    before = md5(metrics)
+    edit(metrics, '"roc_auc"', '"auc"')
+    text = lock.read_text().replace(before, md5(metrics))
+    if how == "another stage":
+        edit(pilot / "dvc.yaml", "\n  evaluate:\n", "\n  assess:\n")
+        text = text.replace("\n  evaluate:\n", "\n  assess:\n")
+    else:
+        edit(pilot / "dvc.yaml", "params: [evaluate]", "params: [evaluate.seed]")
+        edit(pilot / "params.yaml", "threshold: youden", "threshold: youden, seed: 1")
+        text = text.replace("evaluate:\n          threshold: youden", "evaluate.seed: 1")
+    assert text.count("evaluate.threshold: youden") == 1  # of the stage report
+    lock.write_text(text)
+    assert check_lock(clone, "pilot").reasons == (
+        "pilot/reports/metrics.json cannot be checked: its lock does not say by which "
+        "evaluate.threshold it is",
+    )
+
+
 def test_stages_of_different_runs_are_seen_in_the_lock(clone: Path) -> None:
     lock = clone / "pilot/dvc.lock"
     edit(lock, locked_hashes(clone / "pilot")[MODEL], "a" * 32)  # what train left

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from malaria.evaluation.external import external_metrics
-from malaria.evaluation.metrics import compute_metrics, write_metrics
+from malaria.evaluation.metrics import compute_metrics, write_headline, write_metrics
 from malaria.gate.metrics_check import metrics_faults
-from malaria.paths import EXTERNAL, METRICS, PREDICTIONS
+from malaria.paths import EXTERNAL, HEADLINE, METRICS, PREDICTIONS
 from malaria.prediction.external import read_external
 from malaria.prediction.table import read_predictions
 
@@ -98,8 +98,29 @@ def test_numbers_that_the_predictions_do_not_give_are_named(
     assert all(said.startswith(fault) for said, fault in zip(found, faults, strict=True))
 
 
-def test_what_was_not_evaluated_and_missing_files_have_no_faults(tmp_path: Path) -> None:
+def test_missing_files_have_no_faults_but_a_missing_rule_is_one(tmp_path: Path) -> None:
     write_reports(tmp_path)
-    assert not list(metrics_faults(tmp_path, "m.json", None))
+    (fault,) = metrics_faults(tmp_path, "m.json", None)
+    assert fault.startswith("m.json cannot be checked: its lock does not say")
     (tmp_path / PREDICTIONS).unlink()
+    for rule in ("youden", None):
+        assert not list(metrics_faults(tmp_path, "m.json", rule))
+
+
+def test_the_headline_is_that_of_the_predictions(tmp_path: Path) -> None:
+    write_reports(tmp_path)
+    predictions = read_predictions(tmp_path / PREDICTIONS)
+    write_headline(
+        {
+            split: compute_metrics(predictions[predictions["split"] == split], 0.6)
+            for split in ("val", "test")
+        },
+        tmp_path / HEADLINE,
+    )
     assert not list(metrics_faults(tmp_path, "m.json", "youden"))
+    edit(tmp_path / HEADLINE, '"roc_auc": 0.75', '"roc_auc": 0.95')
+    edit(tmp_path / HEADLINE, '"mcc"', '"f1"')
+    assert list(metrics_faults(tmp_path, "m.json", "youden")) == [
+        f"test.{name} in {HEADLINE} is not what {PREDICTIONS} gives"
+        for name in ("f1", "mcc", "roc_auc")
+    ]

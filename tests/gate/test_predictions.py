@@ -109,6 +109,8 @@ def test_broken_predictions_are_one_sentence(content: bytes | pd.DataFrame, faul
         (b'{"test": {"threshold": true}}', "has the threshold True, which is not a number"),
         (b" " * 10_000_001, "has 10.0 MB, more than the 10 MB that the gate reads"),
         (files(cells(), sensitivity=0.999).metrics, "says test.sensitivity 0.999, but the predic"),
+        (files(cells(), roc_auc="0.999").metrics, "says test.roc_auc '0.999', but the predictions"),
+        (files(cells(), specificity=None).metrics, "says test.specificity nan, but the predictio"),
         (files(cells(), n_cells=9).metrics, "says test.n_cells 9, but the predictions next to it"),
     ],
 )

@@ -173,7 +173,13 @@ def test_what_is_edited_after_it_was_kept_is_named(repo: Trained) -> None:
         f"test.roc_auc in {shown}/metrics.json is 0.95, but reports/predictions.csv gives 0.75 at "
         "the file's threshold",
     ]
-    (folder / "dvc.lock").unlink()  # as the oldest ones, which were kept without
+    (folder / "dvc.lock").unlink()
+    missing = f"{shown}/dvc.lock is missing, so nothing says what {shown} is of"
+    assert list(kept_faults(repo.root, FOLDER)) == [missing]
+    for name in ("predictions.csv", "external.csv"):
+        (folder / name).unlink()
+    assert list(kept_faults(repo.root, FOLDER)) == [missing]
+    shutil.rmtree(folder / "tables")  # as the oldest ones, which were kept without
     assert not list(kept_faults(repo.root, FOLDER))
 
 

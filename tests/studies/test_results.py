@@ -38,6 +38,29 @@ def test_a_missing_result_or_marker_is_named_and_no_file_changes(root: Path) -> 
     assert texts(root) == [before[0], "no marker"]
 
 
+@pytest.mark.parametrize(
+    ("path", "content", "said"),
+    [
+        ("pilot/reports/metrics.json", b'{"test":', "table `pilot` cannot be read (JSONDecodeErr"),
+        ("pilot/reports/metrics.json", b"{}", "table `pilot` cannot be read (KeyError('val'))"),
+        ("pilot/reports/metrics.json", b"[]", "table `pilot` cannot be read (TypeError("),
+        ("pilot/series/cv.csv", b"", "the table `series` cannot be read (EmptyDataError("),
+        ("pilot/series/cv.csv", b"a\n1\n", "the table `series` cannot be read (KeyError("),
+        ("pilot/params.yaml", b"[", "pilot/params.yaml is not readable as YAML: "),
+        ("docs/results.md", b"\xff", "docs/results.md is not UTF-8; bring it back from Git"),
+    ],
+)
+def test_results_that_cannot_be_read_are_one_sentence(
+    root: Path, path: str, content: bytes, said: str
+) -> None:
+    write_results(root)
+    (root / path).parent.mkdir(exist_ok=True)
+    (root / path).write_bytes(content)
+    faults = table_faults(root)["docs/results.md"]
+    assert any(said in fault for fault in faults)
+    assert str(root) not in "".join(faults)
+
+
 def test_an_edited_table_a_missing_marker_and_a_new_result_are_seen(root: Path) -> None:
     write_results(root)
     assert table_faults(root) == {"README.md": [], "docs/results.md": []}
