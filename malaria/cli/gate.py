@@ -115,6 +115,8 @@ def gate(
     )
     for path in found.changed_judges:
         typer.echo(f"changed file that judges: {shown(path)}")
+    for path in found.changed_kept:
+        typer.echo(f"kept result, not judged, that is changed or gone: {shown(path)}")
     for each in found.folders:
         judgement = each.judgement
         typer.echo("\n  ".join([f"{each.folder}: {judgement.outcome}", *judgement.reasons]))

@@ -49,10 +49,13 @@ class Judged(Protocol):
         """Whether its results are those of the base."""
 
 
-def overview(folders: Sequence[Judged], judges: Sequence[str] = ()) -> str:
-    """Return the whole comment; `judges` are changed files that judge.
+def overview(
+    folders: Sequence[Judged], judges: Sequence[str] = (), kept: Sequence[str] = ()
+) -> str:
+    """Return the whole comment; `judges` are changed files that judge, `kept` changed results.
 
-    First what a reviewer must see: accepted losses, changed rules of the gate and changed judges.
+    First what a reviewer must see: accepted losses, changed rules of the gate, changed judges, and
+    kept results that are changed or gone, as nothing judges them.
     Then the folders with new results, and a line for each of the others.
     """
     is_short = {Outcome.PASS: "unchanged results pass", Outcome.NO_RESULTS: "no results yet"}
@@ -70,6 +73,8 @@ def overview(folders: Sequence[Judged], judges: Sequence[str] = ()) -> str:
         rules_not_shown=max(len(rules) - ROWS, 0),
         judges=judges[:ROWS],
         judges_not_shown=max(len(judges) - ROWS, 0),
+        kept=kept[:ROWS],
+        kept_not_shown=max(len(kept) - ROWS, 0),
         whole=[each.comment for each in folders if line(each) is None],
         short=[(each.folder, text) for each in folders if (text := line(each)) is not None],
         code=code,

@@ -15,7 +15,7 @@ from malaria.gate.comment import comment, overview
 from malaria.gate.committed import params_at, results_at
 from malaria.gate.judge import judge
 from malaria.gate.judgement import FAILED, UNDECIDED, Judgement, Outcome
-from malaria.gate.judging import changed_judges
+from malaria.gate.judging import changed_judges, changed_kept
 from malaria.gate.params import DECISIONS, GateParams
 from malaria.gate.predictions import SHORT, Files, printable, shown, uses_of_test_set
 from malaria.paths import PARAMS, PIPELINES, PREDICTIONS
@@ -59,11 +59,12 @@ class GateVerdict:
 
     folders: list[FolderVerdict]
     changed_judges: list[str]  # files that judge, and that the pull request changes
+    changed_kept: list[str]  # kept results, which nothing judges, that it changes or removes
 
     @property
     def comment(self) -> str:
         """The whole comment: what a reviewer must see first, then each folder."""
-        return overview(self.folders, self.changed_judges)
+        return overview(self.folders, self.changed_judges, self.changed_kept)
 
     @property
     def exit_code(self) -> int:
@@ -84,12 +85,14 @@ def gate_all(
 
     Arguments are those of `gate_folder`; `mlflow_url` gives that of a folder.
     """
+    parted = merge_base(root, base, head or "HEAD")
     return GateVerdict(
         [
             gate_folder(root, folder, base, head, pictures, evaluate_base, mlflow_url(folder))
             for folder in PIPELINES
         ],
-        changed_judges(root, merge_base(root, base, head or "HEAD"), head),
+        changed_judges(root, parted, head),
+        changed_kept(root, parted, head),
     )
 
 

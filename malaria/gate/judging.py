@@ -1,4 +1,6 @@
-"""Which changed files judge pull requests: the gate with all that it imports, CI, settings.
+"""Which changed files judge pull requests, and which kept results changed that none judges.
+
+The former are the gate with all that it imports, CI, settings.
 
 The code is followed by its imports, so that no list has to be kept up to date. Of the rest, a file
 counts unless it is known to hold results, documents or code that is judged.
@@ -10,8 +12,9 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 
 import malaria
-from malaria.paths import LOCK, PARAMS, PIPELINE, PIPELINES
+from malaria.paths import AUDIT, EXPERIMENTS, LOCK, PARAMS, PIPELINE, PIPELINES, SERIES
 from malaria.pipeline.git import changed_files
+from malaria.pipeline.stages import place
 
 CHECKOUT = Path(malaria.__file__).resolve().parents[1]
 COMMANDS = "malaria/cli/"
@@ -26,6 +29,7 @@ FILES = (
     *("CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "README.md"),
     *(LOCK, PARAMS),  # changed rules of the gate are named by their keys
 )
+KEPT = (EXPERIMENTS, SERIES, AUDIT)
 # In the folder of a pipeline: what says which files make up a result.
 SETTINGS = (PIPELINE, ".dvcignore", ".dvc", "malaria", "stages")
 
@@ -36,6 +40,21 @@ def changed_judges(root: Path, base: str, head: str | None) -> list[str]:
     `base` and `head` are revisions; None is the work tree.
     """
     return [path for path in changed_files(root, base, head) if is_judge(path)]
+
+
+def changed_kept(root: Path, base: str, head: str | None) -> list[str]:
+    """Return the kept results of the base that a pull request changes or removes, sorted.
+
+    They are experiments, each by its folder, and files of series and audits. The gate judges a
+    pipeline's own results alone, so these are only named. Arguments are as in `changed_judges`.
+    """
+    found = set()
+    for path in changed_files(root, base, head, with_new=False):
+        for top in (place(folder, kept) for folder in PIPELINES for kept in KEPT):
+            name, _, _ = path.removeprefix(f"{top}/").partition("/")
+            if path.startswith(f"{top}/"):
+                found.add(f"{top}/{name}")
+    return sorted(found)
 
 
 def is_judge(path: str) -> bool:

@@ -174,15 +174,19 @@ def commits_of(root: Path, ref: str, path: str) -> list[Commit]:
     ]
 
 
-def changed_files(root: Path, old: str, new: str | None) -> list[str]:
+def changed_files(root: Path, old: str, new: str | None, with_new: bool = True) -> list[str]:
     """Return the files that differ between two revisions, sorted; None: the work tree.
 
-    A renamed file counts under both names, and a byte that is no UTF-8 is replaced.
+    Unless `with_new`, only those that `old` has. A renamed file counts under both names, and a
+    byte that is no UTF-8 is replaced.
     """
-    options = ("--name-only", "-z", "--no-renames", "--ignore-submodules=none")
+    options = ["--name-only", "-z", "--no-renames", "--ignore-submodules=none"]
+    if not with_new:
+        options.append("--diff-filter=a")
     if new is None:
         listed = run_git(root, "diff", *options, old)
-        listed += run_git(root, "ls-files", "-z", "--others", "--exclude-standard")
+        if with_new:
+            listed += run_git(root, "ls-files", "-z", "--others", "--exclude-standard")
     else:
         listed = run_git(root, "diff", *options, old, new)
     return sorted(filter(None, listed.decode(errors="replace").split("\0")))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from malaria.gate.comment import overview
-from malaria.gate.judging import changed_judges, is_judge, judging_code
+from malaria.gate.judging import changed_judges, changed_kept, is_judge, judging_code
 from tests.conftest import REPO
 from tests.git_repo import git, start_repository
 
@@ -92,6 +92,34 @@ def test_changed_files_have_odd_names_and_old_ones(tmp_path: Path) -> None:
         "action.yml",
         "pyproject.toml",
     ]
+
+
+def test_kept_results_that_change_or_go_are_named_and_new_ones_are_not(tmp_path: Path) -> None:
+    start_repository(tmp_path)
+    kept = ("experiments/a/metrics.json", "pilot/experiments/b/params.yaml", "pilot/series/cv.csv")
+    same = ("experiments/same/metrics.json", "pilot/reports/metrics.json")
+    for path in (*kept, *same):
+        (tmp_path / path).parent.mkdir(parents=True)
+        (tmp_path / path).write_text("1")
+    git(tmp_path, "add", "-A")
+    git(tmp_path, "commit", "-q", "-m", "base")
+    base = git(tmp_path, "rev-parse", "HEAD")
+    git(tmp_path, "mv", "experiments/a", "experiments/best")
+    (tmp_path / kept[1]).unlink()
+    (tmp_path / kept[2]).write_text("2")
+    (tmp_path / "pilot/reports/metrics.json").write_text("2")
+    (tmp_path / "pilot/experiments/new").mkdir()
+    (tmp_path / "pilot/experiments/new/params.yaml").touch()
+    expected = ["experiments/a", "pilot/experiments/b", "pilot/series/cv.csv"]
+    assert changed_kept(tmp_path, base, None) == expected
+    git(tmp_path, "add", "-A")
+    git(tmp_path, "commit", "-q", "-m", "changed")
+    assert changed_kept(tmp_path, base, "HEAD") == expected
+    text = overview([], kept=expected)
+    assert text.startswith("## This pull request changes or removes kept results\n")
+    assert "- <code>pilot&#47;series&#47;cv&#46;csv</code>\n" in text
+    assert "- and 4,970 more" in overview([], kept=["a"] * 5000)
+    assert "kept results" not in overview([])
 
 
 def test_the_comment_names_them_as_text_and_not_too_many() -> None:
