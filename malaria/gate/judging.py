@@ -30,8 +30,10 @@ FILES = (
     *(LOCK, PARAMS),  # changed rules of the gate are named by their keys
 )
 KEPT = (EXPERIMENTS, SERIES, AUDIT)
+# In any folder, also one of results, Git or DVC heed them.
+EVERYWHERE = (".gitattributes", ".gitignore", ".dvcignore", PIPELINE)
 # In the folder of a pipeline: what says which files make up a result.
-SETTINGS = (PIPELINE, ".dvcignore", ".dvc", "malaria", "stages")
+SETTINGS = (".dvc", "malaria", "stages")
 
 
 def changed_judges(root: Path, base: str, head: str | None) -> list[str]:
@@ -60,6 +62,8 @@ def changed_kept(root: Path, base: str, head: str | None) -> list[str]:
 def is_judge(path: str) -> bool:
     """Return whether a file of the repository, there or not, has a say in what the gate says."""
     top, _, below = path.partition("/")
+    if PurePosixPath(path).name in EVERYWHERE or path.endswith(".dvc"):
+        return True
     if not below:
         return top not in FILES
     if top in PIPELINES:

@@ -152,6 +152,8 @@ class _Pipeline:
             there = f", but {place(self.folder, left[0])} is there" if left else ""
             yield f"{self.lock} records no run of {{}}{there}"
         else:
+            if stage.is_frozen:
+                yield f"{entry.place(PIPELINE)} freezes {{}}, so DVC does not look for changes"
             yield from self._in_lock(stage, entry)
             yield from self._in_params(stage, entry)
             yield from self._in_status(stage, entry, changes)

@@ -34,6 +34,8 @@ print(*(name for name in sys.modules if name.partition(".")[0] == "malaria"), se
         *("pyproject.toml", "uv.toml", "numpy.py", "numpy/__init__.py", "sitecustomize.py"),
         *("dvc.yaml", ".dvc/config", ".gitattributes", "pilot/dvc.yaml", "pilot/.dvc/config"),
         *("pilot/malaria", "demo/stages", "malaria", "docs"),  # as links
+        *("pilot/reports/.gitattributes", "stages/.dvcignore", "experiments/a/dvc.yaml"),
+        *("demo/.dvcignore", "pilot/x.dvc", "docs/.gitignore"),
     ],
 )
 def test_what_has_a_say_in_a_verdict(path: str) -> None:

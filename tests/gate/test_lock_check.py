@@ -122,6 +122,15 @@ def test_edited_metrics_are_stale_even_with_a_lock_that_fits(clone: Path) -> Non
     assert state.remedy == "uv run dvc --cd pilot repro --force"
 
 
+def test_a_frozen_stage_hides_no_change(clone: Path) -> None:
+    command = "    cmd: python stages evaluate\n"
+    edit(clone / "pilot/dvc.yaml", command, f"{command}    frozen: true\n")
+    (clone / "stages/evaluate.py").write_text("# changed\n")
+    assert check_lock(clone, "pilot").reasons == (
+        "pilot/dvc.yaml freezes evaluate, so DVC does not look for changes",
+    )
+
+
 @pytest.mark.parametrize("how", ["another stage", "other params"])
 def test_a_threshold_by_no_locked_rule_is_stale_even_with_a_lock_that_fits(
     clone: Path, how: str
