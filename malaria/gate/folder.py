@@ -17,13 +17,13 @@ from malaria.gate.judge import judge
 from malaria.gate.judgement import FAILED, UNDECIDED, Judgement, Outcome
 from malaria.gate.judging import changed_judges, changed_kept
 from malaria.gate.params import DECISIONS, GateParams
+from malaria.gate.parting import parting
 from malaria.gate.predictions import SHORT, Files, printable, shown, uses_of_test_set
 from malaria.paths import PARAMS, PIPELINES, PREDICTIONS
 from malaria.pipeline.git import (
     ParamChange,
     commit_of,
     find_blob,
-    merge_base,
     params_diff,
     predicted_folders,
     reference,
@@ -85,7 +85,7 @@ def gate_all(
 
     Arguments are those of `gate_folder`; `mlflow_url` gives that of a folder.
     """
-    parted = merge_base(root, base, head or "HEAD")
+    parted = parting(root, base, head)
     return GateVerdict(
         [
             gate_folder(root, folder, base, head, pictures, evaluate_base, mlflow_url(folder))
@@ -114,7 +114,7 @@ def gate_folder(
     the comment. Raises MalariaError for what cannot be read or compared.
     """
     head = None if head is None else commit_of(root, head)
-    parted = merge_base(root, base, head or "HEAD")
+    parted = parting(root, base, head)
     history = Accepted(root, folder, parted)
     commit, source = parted, history.last_with_results()
     if source is None:  # it began before the first results, but these are what it would replace

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 import malaria
 from malaria.paths import AUDIT, EXPERIMENTS, LOCK, PARAMS, PIPELINE, PIPELINES, SERIES
-from malaria.pipeline.git import changed_files
+from malaria.pipeline.git import changed_files, run_git
 from malaria.pipeline.stages import place
 
 CHECKOUT = Path(malaria.__file__).resolve().parents[1]
@@ -51,7 +51,10 @@ def changed_kept(root: Path, base: str, head: str | None) -> list[str]:
     pipeline's own results alone, so these are only named. Arguments are as in `changed_judges`.
     """
     found = set()
-    for path in changed_files(root, base, head, with_new=False):
+    options = ("--name-only", "-z", "--no-renames", "--diff-filter=a")  # all but added files
+    revisions = (base,) if head is None else (base, head)
+    listed = run_git(root, "diff", *options, *revisions).decode(errors="replace")
+    for path in listed.split("\0"):
         for top in (place(folder, kept) for folder in PIPELINES for kept in KEPT):
             name, _, _ = path.removeprefix(f"{top}/").partition("/")
             if path.startswith(f"{top}/"):

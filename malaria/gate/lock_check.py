@@ -87,7 +87,7 @@ def _compare(root: Path, folder: str) -> LockState:
     lock = (base / LOCK).read_bytes() if has_lock else None
     entries = read_entries(lock, folder, place(folder, LOCK)) if lock is not None else {}
     begun = _begun(base, stages, entries)
-    strays = tuple(_made_by_none(base, folder, stages))
+    strays = (*_made_by_none(base, folder, stages), *_frozen(base, folder))
     if not begun and not strays:
         return LockState(folder, "never run")
     never_ran = tuple(stages)[len(begun) :]
@@ -117,6 +117,13 @@ def _made_by_none(base: Path, folder: str, stages: Mapping[str, Stage]) -> Itera
         if (base / path).exists() and not _is_below(path, outs):
             pipeline = place(folder, PIPELINE)
             yield f"{place(folder, path)} is there, but no stage of {pipeline} makes it"
+
+
+def _frozen(base: Path, folder: str) -> Iterator[str]:
+    """Give the stages of whose inputs DVC sees no change."""
+    for name, stage in read_yaml(base / PIPELINE)["stages"].items():
+        if stage.get("frozen"):
+            yield f"{place(folder, PIPELINE)} freezes {name}, so DVC does not look for changes"
 
 
 @dataclass(frozen=True)
@@ -152,8 +159,6 @@ class _Pipeline:
             there = f", but {place(self.folder, left[0])} is there" if left else ""
             yield f"{self.lock} records no run of {{}}{there}"
         else:
-            if stage.is_frozen:
-                yield f"{entry.place(PIPELINE)} freezes {{}}, so DVC does not look for changes"
             yield from self._in_lock(stage, entry)
             yield from self._in_params(stage, entry)
             yield from self._in_status(stage, entry, changes)

@@ -98,7 +98,7 @@ def _set_dvc(root: Path, tree: Path) -> None:
 
 def _git(folder: Path, *arguments: str | Path, **env: str) -> str:
     result = subprocess.run(
-        ["git", "--no-replace-objects", *arguments],
+        ["git", *arguments],
         cwd=folder,
         env=os.environ | env,
         capture_output=True,

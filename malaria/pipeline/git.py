@@ -15,7 +15,6 @@ from malaria.pipeline.stages import place
 
 REFERENCE = "gate-reference"  # the tag of the results that others are compared with
 LONGEST_SUBJECT = 200  # characters
-SHOWN = 8  # characters of a commit's id
 SAFE = "safe.directory"  # in Git's own remedy for a checkout of another owner
 
 
@@ -47,13 +46,9 @@ def run_git(root: Path, *arguments: str) -> bytes:
 
 
 def try_git(root: Path, *arguments: str) -> "subprocess.CompletedProcess[bytes]":
-    """Return a Git command that has ended, well or not.
-
-    Objects are those that their ids name: a clone may have others to replace them (git replace).
-    """
-    command = ["git", "--no-replace-objects", *arguments]
+    """Return a Git command that has ended, well or not."""
     try:
-        return subprocess.run(command, cwd=root, capture_output=True, check=False)
+        return subprocess.run(["git", *arguments], cwd=root, capture_output=True, check=False)
     except OSError:
         raise MalariaError("Git is not installed; install it, or put it on PATH.") from None
 
@@ -86,23 +81,15 @@ def merge_base(root: Path, ref: str, head: str = "HEAD") -> str:
     """Return the commit from which `head` and `ref` parted.
 
     Raises MalariaError outside a repository, in a shallow clone, for a ref that does not exist,
-    and for histories without a common commit, or with several last ones: after merges in both
-    directions each of them is a base, and Git would name any.
+    and for histories without a common commit.
     """
     check_whole(root)
-    result = try_git(root, "merge-base", "--all", commit_of(root, ref), commit_of(root, head))
+    result = try_git(root, "merge-base", commit_of(root, ref), commit_of(root, head))
     if result.returncode:
         raise MalariaError(
             f"{head} and {ref!r} have no commit in common; name the branch that {head} began on."
         )
-    first, *others = result.stdout.decode().split()
-    if others:
-        raise MalariaError(
-            f"{head} and {ref!r} merged each other and parted at {1 + len(others)} commits ("
-            f"{', '.join(each[:SHOWN] for each in (first, *others))}), so the base is ambiguous; "
-            f"merge {ref!r} into {head}."
-        )
-    return first
+    return result.stdout.decode().strip()
 
 
 def check_whole(root: Path) -> None:
@@ -174,19 +161,15 @@ def commits_of(root: Path, ref: str, path: str) -> list[Commit]:
     ]
 
 
-def changed_files(root: Path, old: str, new: str | None, with_new: bool = True) -> list[str]:
+def changed_files(root: Path, old: str, new: str | None) -> list[str]:
     """Return the files that differ between two revisions, sorted; None: the work tree.
 
-    Unless `with_new`, only those that `old` has. A renamed file counts under both names, and a
-    byte that is no UTF-8 is replaced.
+    A renamed file counts under both names, and a byte that is no UTF-8 is replaced.
     """
-    options = ["--name-only", "-z", "--no-renames", "--ignore-submodules=none"]
-    if not with_new:
-        options.append("--diff-filter=a")
+    options = ("--name-only", "-z", "--no-renames", "--ignore-submodules=none")
     if new is None:
         listed = run_git(root, "diff", *options, old)
-        if with_new:
-            listed += run_git(root, "ls-files", "-z", "--others", "--exclude-standard")
+        listed += run_git(root, "ls-files", "-z", "--others", "--exclude-standard")
     else:
         listed = run_git(root, "diff", *options, old, new)
     return sorted(filter(None, listed.decode(errors="replace").split("\0")))

@@ -40,7 +40,6 @@ class Stage:
     deps: list[str]
     outs: list[str]
     cached: list[str]  # those outs that DVC keeps; the others are in Git
-    is_frozen: bool = False  # DVC looks for no change of its inputs
 
 
 def read_stages(folder: Path, params: Mapping[str, Any]) -> dict[str, Stage]:
@@ -166,7 +165,6 @@ def _stage(name: str, stage: Mapping[str, Any], params: Mapping[str, Any]) -> St
         deps=[filled(dep) for dep in stage["deps"]],
         outs=[_only_key(out) for out in outs],
         cached=[_only_key(out) for out in outs if _is_cached(out)],
-        is_frozen=bool(stage.get("frozen", False)),
     )
 
 

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from malaria.gate.judgement import Comparison, Outcome
-from malaria.paths import METRICS, PREDICTIONS
+from malaria.paths import PREDICTIONS
 from malaria.pipeline.git import REFERENCE
 from tests.gate.branch import OTHER, Branch
 from tests.gate.test_folder import LOOSE, judged, overall, pilot
@@ -30,17 +30,6 @@ def test_results_that_are_gone_are_named(branch: Branch, how: str) -> None:
     assert reason.startswith(f"pilot/{PREDICTIONS} of the base ({base[:8]}) is gone; bring")
     assert "## GONE: the base's results are missing" in found.comment
     assert pilot(found).content()["exit_code"] == 1
-
-
-def test_objects_that_replace_the_committed_ones_do_not_count(branch: Branch) -> None:
-    good = branch.commit(cells())
-    branch.commit(cells(loss=2))
-    for path in (PREDICTIONS, METRICS):
-        bad_file, good_file = (f"{commit}:pilot/{path}" for commit in ("HEAD", good))
-        git(branch.root, "replace", bad_file, good_file)
-    git(branch.root, "branch", "head")
-    git(branch.root, "reset", "-q", "--hard", good)
-    assert pilot(overall(branch, "head")).judgement.outcome == Outcome.FAIL
 
 
 def test_only_an_entry_that_names_the_base_retires_results(branch: Branch) -> None:

@@ -75,21 +75,6 @@ def test_histories_without_a_common_commit_are_told(root: Path) -> None:
         merge_base(root, "main")
 
 
-def test_branches_that_merged_each_other_have_no_single_base(root: Path) -> None:
-    git(root, "checkout", "-q", "-b", "change")
-    commit(root, "a", "ours")
-    git(root, "checkout", "-q", "main")
-    better = commit(root, "b", "better results")
-    git(root, "merge", "-q", "--no-ff", "-m", "main", "change")
-    git(root, "checkout", "-q", "change")
-    git(root, "merge", "-q", "--no-ff", "-m", "change", better)
-    for ref, head in (("main", "change"), ("change", "main")):
-        with pytest.raises(MalariaError, match=rf"2 commits \(.*{better[:8]}.*merge '{ref}' into"):
-            merge_base(root, ref, head)
-    git(root, "merge", "-q", "-m", "up to date", "main")
-    assert merge_base(root, "main", "change") == git(root, "rev-parse", "main")
-
-
 def test_a_shallow_clone_is_told_how_to_get_the_rest(root: Path, tmp_path: Path) -> None:
     commit(root, "a", "second")
     git(tmp_path, "clone", "-q", "--depth=1", root.as_uri(), "shallow")
