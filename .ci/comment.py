@@ -17,6 +17,7 @@ import zipfile
 from typing import Any
 
 ARTIFACT, FILE = "gate-comment", "gate-comment.md"
+PAGES = "gate-pages"  # the artifact with `malaria compare`'s pages, if predictions have changed
 MARKER = "<!-- malaria gate -->"  # the first line of the comment that is updated
 LONGEST = 60_000  # bytes; GitHub takes 65,536 characters
 LARGEST = 1_000_000  # bytes of the artifact, and of the file in it
@@ -37,12 +38,16 @@ def main(run: str, pull: str, sha: str) -> str:
     found = api(f"repos/{repo}/pulls/{pull}")
     if found["state"] != "open" or found["head"]["sha"] != sha:
         return f"#{pull} is closed, or no longer ends at {sha}; nothing is posted"
+    newest = artifacts_of(run, repo)
     try:
-        text = fitted(defused(text_of(run, repo)))
+        text = fitted(defused(text_of(newest.get(ARTIFACT), repo)))
     except NoTextError as error:
         text = f"## NOT JUDGED\n\nThe gate left no verdict on this commit: {error}.\n"
     server = os.environ.get("GITHUB_SERVER_URL", "https://github.com")
     address = f"{server}/{repo}/actions/runs/{run}"
+    if PAGES in newest:
+        pages = f"{address}/artifacts/{newest[PAGES]['id']}"
+        text += f"\n[Pages with all that differs]({pages}), cell by cell, to download.\n"
     body = f"{MARKER}\n{text}\n\nOf {sha[:8]}, in [this run]({address}).\n"
     posted = comment_on(pull, repo)
     if posted is None:
@@ -52,12 +57,16 @@ def main(run: str, pull: str, sha: str) -> str:
     return f"updated on #{pull}"
 
 
-def text_of(run: str, repo: str) -> str:
-    """Return the text that a run left; raises NoTextError."""
-    listed = api(f"repos/{repo}/actions/runs/{run}/artifacts", "GET", name=ARTIFACT)["artifacts"]
-    if not listed:
+def artifacts_of(run: str, repo: str) -> dict[str, Any]:
+    """Return what GitHub says of a run's artifacts by name; of a rerun's, the newest."""
+    listed = api(f"repos/{repo}/actions/runs/{run}/artifacts", "GET", per_page="100")["artifacts"]
+    return {one["name"]: one for one in sorted(listed, key=lambda artifact: artifact["id"])}
+
+
+def text_of(newest: Any, repo: str) -> str:
+    """Return the text that a run left in an artifact; raises NoTextError."""
+    if newest is None:
         raise NoTextError(f"its run has no {ARTIFACT}")
-    newest = max(listed, key=lambda artifact: artifact["id"])  # of a rerun
     if newest["size_in_bytes"] > LARGEST:
         raise NoTextError(f"its {ARTIFACT} has {newest['size_in_bytes']:,} bytes")
     content = gh(f"repos/{repo}/actions/artifacts/{newest['id']}/zip")

@@ -37,7 +37,9 @@ class GitHub:
         program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "{folder}/gh.py" "$@"\n')
         program.chmod(0o755)
         self.says("GET pulls/7", {"state": "open", "head": {"sha": SHA}})
-        artifacts = [{"id": number, "size_in_bytes": 9} for number in (1, 2)]
+        artifacts = [
+            {"name": "gate-comment", "id": number, "size_in_bytes": 9} for number in (2, 1)
+        ]
         self.says("GET actions/runs/42/artifacts", {"artifacts": artifacts})
         self.leaves({"gate-comment.md": "**pass**, says @someone\x1b[31m\u202e\n"})
         self.says("GET issues/7/comments", b"")

@@ -38,6 +38,14 @@ def test_our_own_comment_is_updated_and_nobody_elses(github: GitHub) -> None:
     assert github.comment() == "comment: updated on #7\n"
 
 
+def test_the_comment_links_to_the_pages_of_its_run(github: GitHub) -> None:
+    names = {2: "gate-comment", 3: "gate-pages", 4: "gate-pages"}
+    artifacts = [{"name": name, "id": key, "size_in_bytes": 9} for key, name in names.items()]
+    github.says("GET actions/runs/42/artifacts", {"artifacts": artifacts})
+    assert github.comment() == "comment: posted on #7\n"
+    assert "](https://github.com/lab/malaria/actions/runs/42/artifacts/4)" in github.posted()
+
+
 @pytest.mark.parametrize(
     "pull",
     [
@@ -67,7 +75,7 @@ BROKEN = zipped("gate-comment.md", b"a" * 5000)
         ("GET actions/runs/42/artifacts", {"artifacts": []}, "its run has no gate-comment"),
         (
             "GET actions/runs/42/artifacts",
-            {"artifacts": [{"id": 2, "size_in_bytes": 10**7}]},
+            {"artifacts": [{"name": "gate-comment", "id": 2, "size_in_bytes": 10**7}]},
             "its gate-comment has 10,000,000 bytes",
         ),
         ("GET actions/artifacts/2/zip", b"no zip", "is not a zip that can be read"),

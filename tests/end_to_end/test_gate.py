@@ -76,7 +76,8 @@ def workflow(
             result = clone.run("bash", "-c", step["run"], check=False)
             codes[step["run"].split()[-1]] = result.returncode
             printed += result.stdout + result.stderr
-            has_failed = has_failed or result.returncode != 0
+            is_red = result.returncode != 0 and not step.get("continue-on-error")
+            has_failed = has_failed or is_red
         results[job] = "failure" if has_failed else "success"
     output = folder / f"{branch}-out"
     verdict = output.read_text().strip().removeprefix("verdict=") if output.exists() else ""
@@ -178,6 +179,9 @@ def test_pull_requests_are_judged_as_they_deserve(
         "named": (1, 0),
     }
     assert {one.codes["verify"] for one in found.values()} == {0}  # there is no remote
+    assert {one.codes["pages"] for one in found.values()} == {0}
+    pages = {branch: (one.root / "gate-pages/demo.html").exists() for branch, one in found.items()}
+    assert pages == dict.fromkeys(found, True) | {"edited": False, "named": False}  # kept theirs
     answers = {branch: one.answer for branch, one in found.items()}
     assert answers == dict.fromkeys(found, 1) | {"equal": 0, "better": 0}
     assert "# FAIL: worse than it may be" in found["worse"].comment
