@@ -20,6 +20,8 @@ from malaria import paths
 from malaria.core.files import MIRROR
 from malaria.core.yaml_files import parse_yaml
 from malaria.data.archive import describe, list_cells, open_archive
+from malaria.data.known import digest
+from malaria.data.layout import ROOT as IN_ZIP
 from malaria.pipeline.facts import read_facts
 from malaria.pipeline.lock import SCHEMA, with_outs
 
@@ -100,7 +102,8 @@ def _prepare(workspace: Path, source: Path, size: int, run: Path | None) -> None
     shutil.copy(ROOT / paths.PIPELINE, workspace)
     yaml = YAML()
     params = yaml.load((run or ROOT) / paths.PARAMS)
-    params["fetch"].update(url=str(source), sha256=_sha256(source), synthetic="none")
+    pins = {"cells": _cells(source), "sha256": _sha256(source)}
+    params["fetch"].update(url=str(source), patients="none", synthetic="none", **pins)
     params["mlflow"]["experiment"] = "scale"
     if run is None:
         params["preprocess"]["size"] = size
@@ -172,6 +175,14 @@ def _sums(costs: Costs, stages: list[str], side: str) -> list[Cost]:
 
 def _fetched() -> Path | None:
     return ROOT / paths.ZIP if (ROOT / paths.ZIP).exists() else None
+
+
+def _cells(source: Path) -> str:
+    """Return what `fetch.cells` is for a zip that `malaria subset` has made."""
+    with open_archive(source) as archive:
+        entries = [cell.entry for cell in list_cells(archive)]
+        found = {one: hashlib.sha256(archive.read(one)).hexdigest() for one in entries}
+    return digest({entry.removeprefix(IN_ZIP): sha256 for entry, sha256 in found.items()})
 
 
 def _sha256(path: Path) -> str:
