@@ -62,7 +62,7 @@ def test_a_worse_candidate_leaves_the_champion_and_an_equal_one_follows_it(
     text = CliRunner().invoke(cli.app, ["promote", "--reason", "try"])
     as_json = CliRunner().invoke(cli.app, ["promote", "--reason", "try", "--json"])
     assert text.exit_code == as_json.exit_code == 1
-    assert "sensitivity against the base: worse, and a loss beyond 0.05" in text.output
+    assert "sensitivity against the base: worse by" in text.output
     assert text.output.endswith("champion: version 1, as before\n")
     content = json.loads(as_json.stdout)
     assert (content["outcome"], content["champion"], content["is_champion"]) == ("fail", "1", False)
